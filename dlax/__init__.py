@@ -1,0 +1,1 @@
+"""dlax: decentralized learning in JAX."""

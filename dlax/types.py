@@ -1,0 +1,123 @@
+"""The records and callables that every part of dlax agrees on; imports nothing of dlax.
+
+The letters mean the same everywhere: n nodes, d parameters of one model, k neighbour slots, m edges,
+s cohort, b batch, N samples, t round, W and w mixing weights. Nodes lead every leaf: `[n, ...]`.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+Tree = Any  # a pytree of arrays
+Key = jax.Array  # a typed key, `jax.random.key`
+Scalar = float | jax.Array  # a hyper-parameter that may be traced, hence swept with one compile
+Info = dict[str, jax.Array]
+Optimizer = Callable[[Scalar], Any]  # lr -> optax.GradientTransformation
+Schedule = Callable[[jax.Array], jax.Array]  # round t -> factor on lr
+
+
+class Algorithm(NamedTuple):
+    """A decentralised algorithm: a pair of pure functions, and nothing else.
+
+    `init(params, round) -> state` with params `[n, ...]`; the state is a NamedTuple whose first field is
+    `params`. `step(state, round) -> (state, info)`; info holds `loss` `[n]` and `bits` `[n]` (sent by each
+    node in this round) and may hold more numbers that a person wants to see.
+    """
+
+    init: Callable[[Tree, "Round"], Any]
+    step: Callable[[Any, "Round"], tuple[Any, Info]]
+
+
+class Round(NamedTuple):
+    """Everything an algorithm may use in round t. A new need is a new field; no algorithm changes.
+
+    Attributes:
+      t: `[]` int32, the round, from 0.
+      key: a key of this round; the same for every algorithm with the same seed.
+      grad: `(params [n, ...], key, nodes=None) -> (loss [n], grads [n, ...])`; each node on a minibatch of
+        its own data. `nodes` `[s]` picks a cohort: params and results then lead with s.
+      open: `message [n, ...] -> link`: the channel's state for messages of this shape.
+      mix: `(link, message) -> (received [n, ...], link, bits [n])`: what each node makes of what it got.
+      neighbours: `message -> (values [n, k, ...], weights [n, k])`: the raw view, for rules that must look
+        at single messages; unused slots have weight 0 and show the node's own message.
+      active: `[n]` bool, who takes part in this round.
+      require: `(who, *properties) -> None`: raises `ValueError` when the topology lacks one of them
+        ("symmetric", "doubly stochastic", "row stochastic", "column stochastic", "complete", "fixed", ...).
+    """
+
+    t: jax.Array
+    key: Key
+    grad: Callable[..., tuple[jax.Array, Tree]]
+    open: Callable[[Tree], Any]
+    mix: Callable[[Any, Tree], tuple[Tree, Any, jax.Array]]
+    neighbours: Callable[[Tree], tuple[Tree, jax.Array]]
+    active: jax.Array
+    require: Callable[..., None]
+
+
+class Network(NamedTuple):
+    """The graph of one round, as a channel sees it.
+
+    Attributes:
+      mix: `message [n, ...] -> W message`, the fast kernel; only right when every edge works.
+      table: `() -> (index [n, k] int32, weight [n, k])`: the in-neighbours of each node. Unused slots have
+        weight 0 and index i. The node's own weight is 1 minus the row sum (rows sum to one).
+      out_degree: `[n]` float, the number of nodes that each node sends to.
+      active: `[n]` bool, or None when everyone takes part (known at trace time).
+      key: the channel's key of this round.
+    """
+
+    mix: Callable[[Tree], Tree]
+    table: Callable[[], tuple[jax.Array, jax.Array]]
+    out_degree: jax.Array
+    active: jax.Array | None
+    key: Key
+
+
+class Channel(NamedTuple):
+    """What happens to a message between sending and having received.
+
+    `open(message [n, ...]) -> link` makes the channel's state (public copies, histories; `()` when there is
+    none). `mix(link, message, network) -> (received [n, ...], link, bits [n])`.
+    """
+
+    open: Callable[[Tree], Any]
+    mix: Callable[[Any, Tree, Network], tuple[Tree, Any, jax.Array]]
+
+
+class Model(NamedTuple):
+    """A network for one node: `init(key) -> params` and `apply(params, x [b, ...]) -> outputs [b, c]`."""
+
+    init: Callable[[Key], Tree]
+    apply: Callable[[Tree, jax.Array], jax.Array]
+
+
+class Problem(NamedTuple):
+    """What the nodes minimise: f(x) = (1/n) Σᵢ fᵢ(x). Functions are for ONE node; the engine maps them.
+
+    Attributes:
+      n: number of nodes.
+      init: `key -> params`, one node's start.
+      loss: `(params, key, local, shared) -> []`, a stochastic value of fᵢ whose gradient is unbiased; `key`
+        draws the minibatch.
+      local: every leaf `[n, ...]`: node i's loss sees row i (offsets into the data, its own matrices, ...).
+      shared: arrays that all nodes see (the data set itself).
+      objective: `(params, local, shared) -> []`, the global f at ONE model; `local` is the whole tree.
+      evaluate: `(params, held) -> {"loss": [], "accuracy": [], ...}` of ONE model on held-out data, or
+        None when there is nothing to hold out.
+      held: the held-out arrays that `evaluate` sees.
+      optimum: the minimiser x* of f, one model, or None when it is not known.
+      minimum: f(x*), or None.
+    """
+
+    n: int
+    init: Callable[[Key], Tree]
+    loss: Callable[[Tree, Key, Tree, Tree], jax.Array]
+    local: Tree
+    shared: Tree
+    objective: Callable[[Tree, Tree, Tree], jax.Array]
+    evaluate: Callable[[Tree, Tree], Info] | None = None
+    held: Tree = ()
+    optimum: Tree | None = None
+    minimum: float | None = None
