@@ -1,0 +1,77 @@
+"""What a run leaves behind: tidy tables, final models, and a directory that holds them."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+METRICS = {
+    "round": "rounds done",
+    "time": "simulated time",
+    "train_loss": "training loss of the node models on their own minibatches, mean since the last row",
+    "test_loss_mean": "held-out loss, mean over nodes",
+    "test_loss_worst": "held-out loss of the worst node",
+    "test_loss_best": "held-out loss of the best node",
+    "test_loss_merged": "held-out loss of the averaged model",
+    "accuracy_mean": "held-out accuracy, mean over nodes",
+    "accuracy_worst": "held-out accuracy of the worst node",
+    "accuracy_best": "held-out accuracy of the best node",
+    "accuracy_merged": "held-out accuracy of the averaged model",
+    "consensus": "distance to consensus, (1/n) Σᵢ ‖xᵢ − x̄‖²",
+    "objective": "f(x̄), the global objective at the averaged model",
+    "grad_norm": "‖∇f(x̄)‖ at the averaged model",
+    "suboptimality": "f(x̄) − f(x*)",
+    "distance": "distance to the optimum, (1/n) Σᵢ ‖xᵢ − x*‖²",
+    "bits_node": "bits sent so far, mean per node",
+    "bits_total": "bits sent so far by all nodes",
+    "diverged": "first round with a non-finite loss or parameter, -1 when there is none",
+}
+
+
+@dataclass
+class Result:
+    """One experiment: all its seeds and traced hyper-parameters, on one graph with one algorithm.
+
+    Attributes:
+      label: how plots and tables call it, such as "dsgd, ring".
+      config: the resolved config, plain data.
+      rows: the tidy table, one dict a (run, evaluation); keys are `seed`, the swept paths (such as
+        "algorithm.lr") and the names of `METRICS`.
+      nodes: one dict a (run, node) at the last evaluation: `seed`, the swept paths, `node`, `degree`,
+        `samples` and the held-out metrics of that node (`test_loss`, `accuracy`).
+      edges: `[m, 2]` undirected edges (directed ones for a directed graph), of the union over rounds.
+      partition: `[n, classes]` counts of training samples, or None when the problem has no labels.
+      seconds: `{"compile": ..., "run": ...}`, wall clock.
+      versions: packages, device and commit.
+      params: final models, every leaf `[runs, n, ...]`; empty when loaded from a directory.
+      runs: the (seed, swept values) of every row of `params`.
+    """
+
+    label: str
+    config: dict[str, Any]
+    rows: list[dict[str, Any]]
+    nodes: list[dict[str, Any]]
+    edges: np.ndarray
+    partition: np.ndarray | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    params: Any = ()
+    runs: list[dict[str, Any]] = field(default_factory=list)
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """The tidy table: one row a (seed, swept values, evaluation)."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows)
+
+    def nodes_to_pandas(self) -> "pd.DataFrame":
+        """The per-node table at the last evaluation."""
+        import pandas as pd
+
+        return pd.DataFrame(self.nodes)
