@@ -61,15 +61,15 @@ class Network(NamedTuple):
 
     Attributes:
       mix: `message [n, ...] -> W message`, the fast kernel; only right when every edge works.
-      table: `() -> (index [n, k] int32, weight [n, k])`: the in-neighbours of each node. Unused slots have
-        weight 0 and index i. The node's own weight is 1 minus the row sum (rows sum to one).
+      table: `() -> (index [n, k] int32, weight [n, k], own [n])`: whom each node hears, with which weight,
+        and its self weight. Unused slots have weight 0 and index i.
       out_degree: `[n]` float, the number of nodes that each node sends to.
       active: `[n]` bool, or None when everyone takes part (known at trace time).
-      key: the channel's key of this round.
+      key: the channel's key of this round; a second message in the round gets another.
     """
 
     mix: Callable[[Tree], Tree]
-    table: Callable[[], tuple[jax.Array, jax.Array]]
+    table: Callable[[], tuple[jax.Array, jax.Array, jax.Array]]
     out_degree: jax.Array
     active: jax.Array | None
     key: Key

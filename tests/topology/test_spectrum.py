@@ -109,7 +109,7 @@ def test_refusals():
     with pytest.raises(ValueError, match=r"same number of nodes, got \[2, 3\]"):
         tp.spectral_gap([np.eye(2), np.eye(3)], order="cyclic")
     with pytest.raises(ValueError, match="order must be 'fixed', 'cyclic' or 'random', got 'weekly'"):
-        tp.spectral_gap(np.eye(2), order="weekly")
+        tp.spectral_gap(np.eye(2), order="weekly")  # type: ignore[arg-type]
 
 
 def test_no_contraction_is_gap_zero():

@@ -41,7 +41,7 @@ def test_topologies_are_records():
     topology = tp.ring(4)
     assert topology != tp.ring(4) and len({topology, topology}) == 1
     with pytest.raises(AttributeError):
-        topology.name = "other"
+        topology.name = "other"  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_record_needs_matrices():
     with pytest.raises(ValueError, match="at least one matrix"):
         tp.Topology("none", ())
     with pytest.raises(ValueError, match="order must be"):
-        tp.Topology("ring", tp.ring(3).matrices, "weekly")
+        tp.Topology("ring", tp.ring(3).matrices, "weekly")  # type: ignore[arg-type]
 
 
 def test_exports():

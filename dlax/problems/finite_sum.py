@@ -1,0 +1,171 @@
+"""Finite sums over a partitioned data set: where the samples lie, and how a node draws its minibatch.
+
+    fᵢ(x) = wᵢ · (1/sᵢ) Σ_{j in node i} ℓ(x; aⱼ, yⱼ) + (l2/2) ‖x‖²
+
+All samples stay in one array, sorted by node, so that a node is an offset and a count: nodes of unequal size
+cost no padding, and a node without data has weight zero instead of a special case.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlax import tree
+from dlax.data import Dataset, Partition, partition_table, split
+from dlax.types import Info, Key, Problem, Tree
+
+NodeWeights = Literal["equal", "samples"]
+SampleLoss = Callable[[jax.Array, jax.Array], jax.Array]  # outputs [b, c], labels [b] -> losses [b]
+
+_EVALUATION_CHUNK = 500  # held-out samples a step: bounds the activations of an evaluation
+
+
+class Samples(NamedTuple):
+    """A data set laid out by node.
+
+    Attributes:
+      shared: `x` `[N, ...]` and `y` `[N]` sorted by node, `weight` `[N]` with f = Σⱼ weightⱼ ℓⱼ, and `l2`.
+      local: `start` `[n]`, `count` `[n]` and `weight` `[n]` (wᵢ).
+      table: `[n, classes]` counts of training samples.
+    """
+
+    shared: dict[str, np.ndarray]
+    local: dict[str, np.ndarray]
+    table: np.ndarray
+
+
+def lay_out(
+    data: Dataset, n: int, partition: Partition, *, node_weights: NodeWeights, l2: float, seed: int
+) -> Samples:
+    """Splits a data set over n nodes.
+
+    Args:
+      data: the data set.
+      n: number of nodes.
+      partition: how to split.
+      node_weights: "equal": every node counts the same, wᵢ = 1; "samples": every sample counts the same,
+        wᵢ = n sᵢ / N.
+      l2: the regulariser's factor, on every node.
+      seed: of the partition.
+
+    Raises:
+      ValueError: if the split is impossible, or `l2` is negative.
+    """
+    if l2 < 0:
+        raise ValueError(f"l2 must be at least 0, got {l2}")
+    parts = split(data.y_train, data.groups, n, partition, seed)
+    count = np.array([len(part) for part in parts])
+    start = np.concatenate([[0], np.cumsum(count)[:-1]])
+    order = np.concatenate(parts)
+    weight = (count > 0).astype(np.float64) if node_weights == "equal" else n * count / len(order)
+    by_sample = np.repeat(weight / (n * np.maximum(count, 1)), count)
+    shared = {"x": data.x_train[order], "y": data.y_train[order], "weight": by_sample, "l2": np.float64(l2)}
+    local = {"start": start.astype(np.int32), "count": count.astype(np.int32), "weight": weight}
+    return Samples(shared, local, partition_table(parts, data.y_train, data.num_classes))
+
+
+def local_loss(apply: Callable[[Tree, jax.Array], jax.Array], loss: SampleLoss, batch_size: int | None, most: int) -> Any:
+    """fᵢ on a minibatch: `(params, key, local, shared) -> []`.
+
+    Args:
+      apply: the model, `(params, x [b, ...]) -> outputs [b, c]`.
+      loss: of one sample each.
+      batch_size: b samples drawn uniformly with replacement from the node's own; None takes them all, padded
+        to `most` with weight zero.
+      most: the largest count of a node.
+    """
+
+    def value(params: Tree, key: Key, local: Tree, shared: Tree) -> jax.Array:
+        count = jnp.maximum(local["count"], 1).astype(jnp.uint32)
+        if batch_size is None:
+            drawn = jnp.arange(most, dtype=jnp.uint32)
+            mask = (drawn < local["count"].astype(jnp.uint32)).astype(shared["weight"].dtype)
+            weight = mask / count
+            drawn = jnp.minimum(drawn, count - 1)
+        else:
+            # 32 random bits modulo the count: off from uniform by less than count / 2^32.
+            drawn = jax.random.bits(key, (batch_size,), jnp.uint32) % count
+            weight = jnp.full((batch_size,), 1 / batch_size, shared["weight"].dtype)
+        index = jnp.minimum(local["start"] + drawn.astype(jnp.int32), shared["y"].shape[0] - 1)
+        losses = loss(apply(params, shared["x"][index]), shared["y"][index])
+        return local["weight"] * jnp.sum(weight * losses) + _penalty(params, shared)
+
+    return value
+
+
+def global_objective(
+    apply: Callable[[Tree, jax.Array], jax.Array], loss: SampleLoss
+) -> Callable[[Tree, Tree, Tree], jax.Array]:
+    """f at one model, over the samples in `shared["probe"]` (indices) or all of them."""
+
+    def value(params: Tree, local: Tree, shared: Tree) -> jax.Array:
+        del local
+        x, y, weight = shared["x"], shared["y"], shared["weight"]
+        if "probe" in shared:
+            x, y = x[shared["probe"]], y[shared["probe"]]
+            weight = weight[shared["probe"]]
+            weight = weight / jnp.maximum(jnp.sum(weight), 1e-30) * shared["total"]
+        return jnp.sum(weight * loss(apply(params, x), y)) + _penalty(params, shared)
+
+    return value
+
+
+def evaluator(
+    apply: Callable[[Tree, jax.Array], jax.Array], loss: SampleLoss, predict: Callable[[jax.Array], jax.Array]
+) -> Callable[[Tree, Tree], Info]:
+    """Held-out loss and accuracy of one model, over chunks of samples laid out by `hold_out`."""
+
+    def evaluate(params: Tree, held: Tree) -> Info:
+        def chunk(part: Tree) -> tuple[jax.Array, jax.Array]:
+            outputs = apply(params, part["x"])
+            right = predict(outputs) == part["y"]
+            return jnp.sum(part["mask"] * loss(outputs, part["y"])), jnp.sum(part["mask"] * right)
+
+        losses, right = jax.lax.map(chunk, held)
+        total = jnp.sum(held["mask"])
+        return {"test_loss": jnp.sum(losses) / total, "accuracy": jnp.sum(right) / total}
+
+    return evaluate
+
+
+def hold_out(data: Dataset, limit: int | None, seed: int) -> dict[str, np.ndarray]:
+    """The held-out set in chunks `[chunks, size, ...]` with a `mask`; `limit` keeps a random subset."""
+    x, y = data.x_test, data.y_test
+    if limit is not None and limit < len(y):
+        keep = np.sort(np.random.default_rng(seed).permutation(len(y))[:limit])
+        x, y = x[keep], y[keep]
+    size = min(_EVALUATION_CHUNK, len(y))
+    chunks = -(-len(y) // size)
+    missing = chunks * size - len(y)
+
+    def fold(values: np.ndarray) -> np.ndarray:
+        padded = np.concatenate([values, np.zeros((missing, *values.shape[1:]), values.dtype)])
+        return padded.reshape(chunks, size, *values.shape[1:])
+
+    return {"x": fold(x), "y": fold(y), "mask": fold(np.ones(len(y)))}
+
+
+def check_batch_size(who: str, batch_size: int | None) -> None:
+    """Refuses a batch of no samples."""
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"{who}: batch_size must be at least 1, or null for all samples, got {batch_size}")
+
+
+def _penalty(params: Tree, shared: Tree) -> jax.Array:
+    return 0.5 * shared["l2"] * tree.squared_norm(params)
+
+
+__all__ = [
+    "NodeWeights",
+    "Problem",
+    "Samples",
+    "check_batch_size",
+    "evaluator",
+    "global_objective",
+    "hold_out",
+    "lay_out",
+    "local_loss",
+]

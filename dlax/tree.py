@@ -1,0 +1,76 @@
+"""Arithmetic on pytrees whose every leaf leads with the node axis, `[n, ...]`."""
+
+import jax
+import jax.numpy as jnp
+
+from dlax.types import Scalar, Tree
+
+
+def add(x: Tree, y: Tree, scale: Scalar = 1.0) -> Tree:
+    """x + scale · y, leaf by leaf; keeps x's dtype."""
+    return jax.tree.map(lambda a, b: (a + scale * b).astype(a.dtype), x, y)
+
+
+def zeros_like(x: Tree) -> Tree:
+    """A tree of zeros shaped like x."""
+    return jax.tree.map(jnp.zeros_like, x)
+
+
+def node_mean(x: Tree) -> Tree:
+    """The average model: leaves `[n, ...]` -> `[...]`."""
+
+    def mean(leaf: jax.Array) -> jax.Array:
+        # One row of weights times a matrix: XLA's CPU reduction over the leading axis is many times slower.
+        n = leaf.shape[0]
+        rows = leaf.reshape(n, -1)
+        weights = jnp.full((n,), 1 / n, leaf.dtype)
+        total = jnp.einsum("n,nd->d", weights, rows, precision=jax.lax.Precision.HIGHEST)
+        return total.reshape(leaf.shape[1:])
+
+    return jax.tree.map(mean, x)
+
+
+def broadcast(x: Tree, n: int) -> Tree:
+    """One model `[...]` repeated for n nodes, `[n, ...]`."""
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[None], (n, *leaf.shape)), x)
+
+
+def squared_norm(x: Tree) -> jax.Array:
+    """Sum of squares of every entry, `[]`."""
+    leaves = [jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(x)]
+    return sum(leaves, start=jnp.zeros(()))
+
+
+def distance_to(x: Tree, y: Tree) -> jax.Array:
+    """(1/n) Σᵢ ‖xᵢ − y‖² for node models x `[n, ...]` and one model y `[...]`."""
+    n = num_nodes(x)
+    return squared_norm(jax.tree.map(lambda a, b: a - b[None], x, y)) / n
+
+
+def consensus(x: Tree) -> jax.Array:
+    """Distance to consensus, (1/n) Σᵢ ‖xᵢ − x̄‖² with x̄ the average model."""
+    return distance_to(x, node_mean(x))
+
+
+def num_nodes(x: Tree) -> int:
+    """n, the length of the leading axis."""
+    return jax.tree.leaves(x)[0].shape[0]
+
+
+def message_bits(message: Tree) -> int:
+    """Bits that one node's uncompressed message occupies (a Python number: shapes are static)."""
+    leaves = jax.tree.leaves(message)
+    return sum(leaf.size // leaf.shape[0] * leaf.dtype.itemsize * 8 for leaf in leaves)
+
+
+def ravel(x: Tree) -> jax.Array:
+    """`[n, ...]` leaves -> one `[n, d]` matrix."""
+    leaves = jax.tree.leaves(x)
+    return jnp.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in leaves], axis=1)
+
+
+def all_finite(x: Tree) -> jax.Array:
+    """Whether every entry of every floating leaf is finite, `[]` bool."""
+    leaves = [leaf for leaf in jax.tree.leaves(x) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    # A sum is finite only if all terms are; it reads each leaf once and writes nothing.
+    return jnp.isfinite(sum((jnp.sum(leaf) for leaf in leaves), start=jnp.zeros(())))
