@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
+from dlax.tables import read_csv, to_csv, write_atomically
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -69,6 +71,61 @@ class Result:
         import pandas as pd
 
         return pd.DataFrame(self.rows)
+
+    @property
+    def diverged(self) -> list[dict[str, Any]]:
+        """The last row of every run that met a non-finite number; empty when all went well."""
+        last = self.rows[-1]["round"] if self.rows else 0
+        return [row for row in self.rows if row["round"] == last and row["diverged"] >= 0]
+
+    def save(self, folder: str | Path) -> None:
+        """Writes tables, config and meta data into a directory; `load` reads them back, without `params`."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        done = self.rows[-1]["round"] if self.rows else 0
+        meta = {
+            "label": self.label,
+            "round": done,
+            "complete": done == self.config.get("rounds"),
+            "seconds": self.seconds,
+            "versions": self.versions,
+            "runs": self.runs,
+        }
+        edges = [{"source": int(a), "target": int(b)} for a, b in self.edges]
+        write_atomically(folder / "config.yaml", yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True))
+        write_atomically(folder / "metrics.csv", to_csv(self.rows))
+        write_atomically(folder / "nodes.csv", to_csv(self.nodes))
+        write_atomically(folder / "edges.csv", to_csv(edges))
+        if self.partition is not None:
+            counts = [dict(enumerate(map(int, row))) for row in self.partition]
+            write_atomically(folder / "partition.csv", to_csv(counts))
+        write_atomically(folder / "meta.json", json.dumps(meta, indent=2))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Result":
+        """Reads a run directory, finished or not.
+
+        Raises:
+          ValueError: if it holds no run.
+        """
+        folder = Path(folder)
+        if not (folder / "config.yaml").exists():
+            raise ValueError(f"{folder}: not a run directory, config.yaml is missing")
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        meta = json.loads((folder / "meta.json").read_text()) if (folder / "meta.json").exists() else {}
+        edges = [(row["source"], row["target"]) for row in read_csv(folder / "edges.csv")]
+        counts = read_csv(folder / "partition.csv")
+        return cls(
+            label=meta.get("label", config.get("label") or folder.name),
+            config=config,
+            rows=read_csv(folder / "metrics.csv"),
+            nodes=read_csv(folder / "nodes.csv"),
+            edges=np.array(edges, dtype=int).reshape(-1, 2),
+            partition=np.array([list(row.values()) for row in counts]) if counts else None,
+            seconds=meta.get("seconds", {}),
+            versions=meta.get("versions", {}),
+            runs=meta.get("runs", []),
+        )
 
     def nodes_to_pandas(self) -> "pd.DataFrame":
         """The per-node table at the last evaluation."""

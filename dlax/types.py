@@ -109,6 +109,7 @@ class Problem(NamedTuple):
       held: the held-out arrays that `evaluate` sees.
       optimum: the minimiser x* of f, one model, or None when it is not known.
       minimum: f(x*), or None.
+      table: `[n, classes]` counts of training samples by label, for pictures, or None.
     """
 
     n: int
@@ -121,3 +122,4 @@ class Problem(NamedTuple):
     held: Tree = ()
     optimum: Tree | None = None
     minimum: float | None = None
+    table: Any = None

@@ -1,1 +1,19 @@
-"""TODO."""
+"""What a node minimises. Each factory takes n first and returns a `Problem` written for one node."""
+
+from collections.abc import Callable
+
+from dlax.problems.classification import classification
+from dlax.problems.least_squares import least_squares
+from dlax.problems.quadratic import quadratic
+from dlax.problems.regression import logistic, softmax
+from dlax.types import Problem
+
+PROBLEMS: dict[str, Callable[..., Problem]] = {
+    "quadratic": quadratic,
+    "least_squares": least_squares,
+    "logistic": logistic,
+    "softmax": softmax,
+    "classification": classification,
+}
+
+__all__ = ["PROBLEMS", "classification", "least_squares", "logistic", "quadratic", "softmax"]

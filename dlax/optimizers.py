@@ -1,0 +1,130 @@
+"""Optax's optimisers and schedules as registry entries: options in, `lr -> GradientTransformation` out.
+
+The step size stays the algorithm's own parameter, so that it can be traced and swept; everything else an optax
+alias takes as a plain number or flag is an option here, with optax's default.
+"""
+
+import inspect
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from dlax.types import Optimizer, Scalar, Schedule
+
+_ALIASES = (
+    "sgd", "adabelief", "adadelta", "adagrad", "adam", "adamax", "adamw", "amsgrad", "fromage", "lamb", "lars",
+    "lion", "nadam", "novograd", "radam", "rmsprop", "sm3", "yogi",
+)  # fmt: skip
+
+
+def from_optax(name: str) -> Callable[..., Optimizer]:
+    """The factory of one optax alias.
+
+    Args:
+      name: an alias whose first argument is the learning rate, such as "adam".
+
+    Returns:
+      A function of the alias's other options that returns `lr -> optax.GradientTransformation`.
+    """
+    alias = getattr(optax, name)
+    parameters = list(inspect.signature(alias).parameters.values())
+    kept = [
+        p.replace(kind=p.KEYWORD_ONLY, annotation=_annotation(p.default))
+        for p in parameters[1:]
+        if (p.default is None or isinstance(p.default, bool | int | float))
+        and not p.name.endswith(("dtype", "mask"))
+    ]
+
+    def factory(**options: object) -> Optimizer:
+        def with_lr(lr: Scalar) -> optax.GradientTransformation:
+            return alias(lr, **options)
+
+        with_lr.__qualname__ = f"{name}.<locals>.with_lr"  # a resolved config names its defaults by this
+        return with_lr
+
+    factory.__name__ = factory.__qualname__ = name
+    factory.__doc__ = f"optax.{name}, applied on every node on its own; the options are optax's."
+    factory.__signature__ = inspect.Signature(kept)  # type: ignore[attr-defined]
+    return factory
+
+
+def _annotation(default: object) -> object:
+    if isinstance(default, bool):
+        return bool
+    return float | None if default is None else float
+
+
+def constant() -> Schedule:
+    """The step size stays as it is: s(t) = 1."""
+    return lambda t: jnp.ones(())
+
+
+def cosine(*, rounds: int, warmup: int = 0, final: float = 0.0) -> Schedule:
+    """Linear warm-up to 1, then half a cosine down to `final`.
+
+    Args:
+      rounds: length of the whole schedule, warm-up included.
+      warmup: rounds of warm-up.
+      final: the factor at the end and after it.
+
+    Raises:
+      ValueError: unless 0 <= warmup < rounds.
+    """
+    if not 0 <= warmup < rounds:
+        raise ValueError(f"cosine: needs 0 <= warmup < rounds, got warmup {warmup} and rounds {rounds}")
+    if warmup == 0:
+        return optax.cosine_decay_schedule(1.0, rounds, alpha=final)
+    return optax.warmup_cosine_decay_schedule(0.0, 1.0, warmup, rounds, end_value=final)
+
+
+def inverse(*, rounds: float = 100.0) -> Schedule:
+    """s(t) = 1 / (1 + t / rounds): the decay under which SGD converges exactly on strongly convex functions.
+
+    Args:
+      rounds: after this many rounds the step size has halved.
+
+    Raises:
+      ValueError: if `rounds` is not positive.
+    """
+    if rounds <= 0:
+        raise ValueError(f"inverse: rounds must be positive, got {rounds}")
+    return lambda t: 1 / (1 + t / rounds)
+
+
+def inverse_sqrt(*, rounds: float = 100.0) -> Schedule:
+    """s(t) = 1 / √(1 + t / rounds).
+
+    Args:
+      rounds: the time scale of the decay.
+
+    Raises:
+      ValueError: if `rounds` is not positive.
+    """
+    if rounds <= 0:
+        raise ValueError(f"inverse_sqrt: rounds must be positive, got {rounds}")
+    return lambda t: 1 / jnp.sqrt(1 + t / rounds)
+
+
+def steps(*, at: tuple[int, ...], factor: float = 0.1) -> Schedule:
+    """Multiplies the step size by `factor` at every round in `at`."""
+    return optax.piecewise_constant_schedule(1.0, dict.fromkeys(at, factor))
+
+
+def at_round(lr: Scalar, schedule: Schedule, t: jax.Array) -> jax.Array:
+    """lr · s(t), the step size of round t."""
+    return jnp.asarray(lr * schedule(t))
+
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {name: from_optax(name) for name in _ALIASES}
+
+SCHEDULES: dict[str, Callable[..., Schedule]] = {
+    "constant": constant,
+    "cosine": cosine,
+    "inverse": inverse,
+    "inverse_sqrt": inverse_sqrt,
+    "steps": steps,
+}
+
+sgd = OPTIMIZERS["sgd"]

@@ -1,0 +1,90 @@
+"""Classification of a partitioned data set by a neural network."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from dlax.data import Dataset, Partition, iid
+from dlax.models import mlp
+from dlax.problems.finite_sum import (
+    NodeWeights,
+    check_batch_size,
+    evaluator,
+    global_objective,
+    hold_out,
+    lay_out,
+    local_loss,
+)
+from dlax.types import Model, Problem
+
+Network = Callable[[tuple[int, ...], int], Model]  # (input shape, outputs) -> Model
+
+_PROBE = 2_000  # training samples on which f(x̄) and ‖∇f(x̄)‖ of a network are measured
+
+
+def classification(
+    n: int,
+    *,
+    dataset: Dataset,
+    model: Network = mlp(),
+    partition: Partition = iid(),
+    batch_size: int | None = 32,
+    l2: float = 0.0,
+    node_weights: NodeWeights = "equal",
+    held_out: int | None = None,
+    seed: int = 0,
+) -> Problem:
+    """Cross entropy of a network on each node's samples.
+
+        fᵢ(x) = wᵢ · (1/sᵢ) Σ_{j in node i} −log softmax(model(x; aⱼ))_{yⱼ} + (l2/2) ‖x‖²
+
+    The global objective and its gradient norm are measured on a fixed random subset of 2,000 training samples
+    (all, where there are fewer), weighted as in f.
+
+    Args:
+      n: number of nodes.
+      dataset: any labelled data set.
+      model: the network of every node.
+      partition: how the training samples are split over nodes.
+      batch_size: samples in a gradient, drawn uniformly with replacement from the node's own; None takes all.
+      l2: factor of the regulariser on all parameters.
+      node_weights: "equal": every node with data counts the same; "samples": every sample does.
+      held_out: how many held-out samples an evaluation uses (a fixed random subset); None means all.
+      seed: of the partition and the subsets.
+
+    Returns:
+      A problem whose parameters are the model's.
+
+    Raises:
+      ValueError: if the split is impossible, the model does not fit the data's shape, or a number is out of
+        range.
+    """
+    check_batch_size("classification", batch_size)
+    if held_out is not None and held_out < 1:
+        raise ValueError(f"classification: held_out must be at least 1, or null for all, got {held_out}")
+    samples = lay_out(dataset, n, partition, node_weights=node_weights, l2=l2, seed=seed)
+    network = model(dataset.x_train.shape[1:], dataset.num_classes)
+    shared = dict(samples.shared)
+    if len(shared["y"]) > _PROBE:
+        probe = np.random.default_rng(seed).permutation(len(shared["y"]))[:_PROBE]
+        shared["probe"] = np.sort(probe).astype(np.int32)
+        shared["total"] = np.float64(shared["weight"].sum())
+    loss = optax.softmax_cross_entropy_with_integer_labels
+
+    def predict(outputs: jax.Array) -> jax.Array:
+        return jnp.argmax(outputs, axis=1)
+
+    return Problem(
+        n=n,
+        init=network.init,
+        loss=local_loss(network.apply, loss, batch_size, int(samples.local["count"].max())),
+        local=samples.local,
+        shared=shared,
+        objective=global_objective(network.apply, loss),
+        evaluate=evaluator(network.apply, loss, predict),
+        held=hold_out(dataset, held_out, seed),
+        table=samples.table,
+    )

@@ -1,0 +1,230 @@
+"""One compiled program: the rounds of a block and the evaluation at its end, for every run of a sweep."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from dlax import mixing, tree
+from dlax.simulate.streams import round_key, stream
+from dlax.types import Algorithm, Channel, Info, Key, Problem, Round, Tree
+
+Execution = Literal["auto", "vmap", "map"]
+Start = Literal["common", "independent"]
+Hyper = dict[str, jax.Array]  # traced hyper-parameters of one run, each []
+
+_EVALUATIONS_AT_ONCE = {"cpu": 1}  # node models evaluated together; elsewhere:
+_EVALUATIONS_DEFAULT = 32
+
+
+class Arrays(NamedTuple):
+    """Everything a run reads and does not change; arguments of the compiled program, never constants.
+
+    Attributes:
+      local: the problem's `[n, ...]` arrays.
+      shared: the problem's arrays that all nodes see.
+      held: the held-out arrays.
+      tables: the mixing kernel's arrays.
+      optimum: one model, or None.
+      minimum: `[]`, or None.
+      clock: `gradient`, `latency` and `bandwidth`, each `[]`.
+      participation: `[]`, the probability that a node takes part in a round, or None.
+    """
+
+    local: Tree
+    shared: Tree
+    held: Tree
+    tables: Tree
+    optimum: Tree | None
+    minimum: jax.Array | None
+    clock: dict[str, jax.Array]
+    participation: jax.Array | None
+
+
+class Carry(NamedTuple):
+    """What one block hands to the next, of one run.
+
+    Attributes:
+      state: the algorithm's.
+      diverged: `[]` int32, the first round with a non-finite number, -1 before.
+    """
+
+    state: Any
+    diverged: jax.Array
+
+
+@dataclass(frozen=True)
+class Program:
+    """The static identity of a run: equal programs with arrays of equal shapes share one compilation.
+
+    Attributes:
+      build: hyper-parameters -> (algorithm, channel); called inside the trace.
+      problem_functions: init, loss, objective, evaluate of the problem.
+      plan: the mixing kernel.
+      topology: its name, for errors.
+      properties: what the topology is.
+      execution: "vmap" or "map" over nodes.
+      start: "common" or "independent" draws of the nodes' first models.
+    """
+
+    build: Callable[[Hyper], tuple[Algorithm, Channel]]
+    problem_functions: tuple[Callable[..., Any], ...]
+    plan: mixing.Plan
+    topology: str
+    properties: frozenset[str]
+    execution: Literal["vmap", "map"]
+    start: Start
+
+    def init(self, key: Key, hyper: Hyper, arrays: Arrays) -> Carry:
+        """Draws the first models and starts the algorithm; for one run."""
+        algorithm, channel = self.build(hyper)
+        init, n = self.problem_functions[0], self.plan.n
+        start_key = stream(key, "start")
+        if self.start == "common":
+            params = tree.broadcast(init(start_key), n)
+        else:
+            params = jax.vmap(init)(jax.random.split(start_key, n))
+        params = jax.tree.map(lambda leaf: leaf.astype(_dtype(arrays)), params)
+        state = algorithm.init(params, self._round(jnp.int32(0), key, channel, arrays))
+        return Carry(state, jnp.int32(-1))
+
+    def block(
+        self, start: jax.Array, stop: jax.Array, carry: Carry, key: Key, hyper: Hyper, arrays: Arrays
+    ) -> tuple[Carry, Info, Info]:
+        """Rounds start, ..., stop − 1 and one evaluation; for one run.
+
+        Returns:
+          The carry, the metrics of the block (each `[]`; sums over the block for `bits` and `time`), and the
+          metrics of every node (each `[n]`).
+        """
+        algorithm, channel = self.build(hyper)
+
+        def step(t: jax.Array, state: Any) -> tuple[Any, Info]:
+            round = self._round(t, key, channel, arrays)
+            new, info = algorithm.step(state, round)
+            if arrays.participation is not None:
+                new = jax.tree.map(lambda a, b: _where_nodes(round.active, a, b), new, state)
+            return new, _totals(info, arrays)
+
+        shapes = jax.eval_shape(lambda: step(start, carry.state)[1])
+        zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+
+        def body(t: jax.Array, loop: tuple[Carry, Info]) -> tuple[Carry, Info]:
+            (state, diverged), sums = loop
+            state, totals = step(t, state)
+            first = (diverged < 0) & ~jnp.isfinite(totals["train_loss"])
+            sums = jax.tree.map(jnp.add, sums, totals)
+            return Carry(state, jnp.where(first, t, diverged)), sums
+
+        (state, diverged), sums = jax.lax.fori_loop(start, stop, body, (carry, zeros))
+        broken = (diverged < 0) & ~tree.all_finite(state.params)
+        diverged = jnp.where(broken, stop, diverged)
+        metrics, nodes = self._measure(state.params, arrays)
+        # Bits and time add up; everything else that a round reports is averaged over the block.
+        means = {k: v if k in ("bits", "time") else v / (stop - start) for k, v in sums.items()}
+        return Carry(state, diverged), {**means, **metrics, "diverged": diverged}, nodes
+
+    def _round(self, t: jax.Array, run_key: Key, channel: Channel, arrays: Arrays) -> Round:
+        key = round_key(run_key, t)
+        n = self.plan.n
+        loss_function = self.problem_functions[1]
+        active = None
+        if arrays.participation is not None:
+            active = jax.random.bernoulli(stream(key, "faults"), arrays.participation, (n,))
+        graph_key, channel_key = stream(key, "graph"), stream(key, "channel")
+        stages = itertools.count()
+
+        def network() -> Any:
+            # The stage is counted while tracing: a second message in one round draws its own losses.
+            stage_key = jax.random.fold_in(channel_key, next(stages))
+            return mixing.network(self.plan, arrays.tables, t, graph_key, stage_key, active)
+
+        def grad(params: Tree, key: Key, nodes: jax.Array | None = None) -> tuple[jax.Array, Tree]:
+            ids = jnp.arange(n) if nodes is None else nodes
+            local = arrays.local if nodes is None else jax.tree.map(lambda leaf: leaf[nodes], arrays.local)
+            data_key = stream(key, "data")
+
+            def one(args: tuple[Tree, jax.Array, Tree]) -> tuple[jax.Array, Tree]:
+                params, node, local = args
+                node_key = jax.random.fold_in(data_key, node)
+                return jax.value_and_grad(loss_function)(params, node_key, local, arrays.shared)
+
+            if self.execution == "map":
+                return jax.lax.map(one, (params, ids, local))
+            return jax.vmap(one)((params, ids, local))
+
+        def require(who: str, *needed: str) -> None:
+            missing = [word for word in needed if word not in self.properties]
+            if missing:
+                raise ValueError(
+                    f"algorithm {who!r} needs a topology that is {' and '.join(missing)}; "
+                    f"{self.topology!r} is {', '.join(sorted(self.properties)) or 'none of these'}"
+                )
+
+        def neighbours(message: Tree) -> tuple[Tree, jax.Array]:
+            index, weight, _ = network().table()
+            return mixing.gather(message, index), weight
+
+        return Round(
+            t=t,
+            key=stream(key, "algorithm"),
+            grad=grad,
+            open=channel.open,
+            mix=lambda link, message: channel.mix(link, message, network()),
+            neighbours=neighbours,
+            active=jnp.ones(n, bool) if active is None else active,
+            require=require,
+        )
+
+    def _measure(self, params: Tree, arrays: Arrays) -> tuple[Info, Info]:
+        _, _, objective, evaluate = self.problem_functions
+        merged = tree.node_mean(params)
+        value, grads = jax.value_and_grad(objective)(merged, arrays.local, arrays.shared)
+        metrics = {
+            "objective": value,
+            "grad_norm": jnp.sqrt(tree.squared_norm(grads)),
+            "consensus": tree.distance_to(params, merged),
+        }
+        if arrays.minimum is not None:
+            metrics["suboptimality"] = value - arrays.minimum
+        if arrays.optimum is not None:
+            metrics["distance"] = tree.distance_to(params, arrays.optimum)
+        if evaluate is None:
+            return metrics, {}
+        at_once = _EVALUATIONS_AT_ONCE.get(jax.default_backend(), _EVALUATIONS_DEFAULT)
+        nodes = jax.lax.map(lambda one: evaluate(one, arrays.held), params, batch_size=at_once)
+        for name, values in nodes.items():
+            low, high = jnp.min(values), jnp.max(values)
+            metrics[f"{name}_mean"] = jnp.mean(values)
+            metrics[f"{name}_worst"], metrics[f"{name}_best"] = (low, high) if name == "accuracy" else (high, low)
+        for name, value in evaluate(merged, arrays.held).items():
+            metrics[f"{name}_merged"] = value
+        return metrics, nodes
+
+
+def functions(problem: Problem) -> tuple[Callable[..., Any], ...]:
+    """The callables of a problem that the compiled program is made of."""
+    return (problem.init, problem.loss, problem.objective, problem.evaluate)  # type: ignore[return-value]
+
+
+def _dtype(arrays: Arrays) -> Any:
+    return arrays.clock["gradient"].dtype
+
+
+def _totals(info: Info, arrays: Arrays) -> Info:
+    """What a round adds to the sums of its block; every number an algorithm reports, averaged over nodes."""
+    bits = info["bits"]
+    clock = arrays.clock
+    gradients = jnp.max(jnp.asarray(info.get("gradients", 1)))
+    time = gradients * clock["gradient"] + clock["latency"] + jnp.max(bits) / clock["bandwidth"]
+    extras = {k: jnp.mean(v) for k, v in info.items() if k not in ("loss", "bits", "gradients")}
+    totals = {"train_loss": jnp.mean(info["loss"]), "bits": jnp.sum(bits), "time": time} | extras
+    return {k: jnp.asarray(v, _dtype(arrays)) for k, v in totals.items()}
+
+
+def _where_nodes(active: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
+    """A node that takes no part in a round keeps its whole state."""
+    return jnp.where(active.reshape((-1,) + (1,) * (new.ndim - 1)), new, old)

@@ -1,0 +1,352 @@
+"""The rounds clock: every node steps, then gossips; the host sees one number a metric and block."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlax import mixing
+from dlax.channel import linear
+from dlax.results import METRICS, Result
+from dlax.simulate.program import Arrays, Carry, Execution, Hyper, Program, Start, functions
+from dlax.topology import Topology
+from dlax.types import Algorithm, Channel, Problem
+
+Build = Callable[[Hyper], tuple[Algorithm, Channel]]
+
+
+@dataclass(frozen=True)
+class Clock:
+    """What a round costs in simulated time.
+
+        time of a round = gradients · gradient + latency + (most bits sent by a node) / bandwidth
+
+    Attributes:
+      gradient: time of one minibatch gradient; 1 makes it the unit.
+      latency: time until a message arrives.
+      bandwidth: bits per unit of time that a node can send.
+    """
+
+    gradient: float = 1.0
+    latency: float = 0.0
+    bandwidth: float = float("inf")
+
+
+class Snapshot(NamedTuple):
+    """A run between two blocks: all that is needed to go on bit for bit.
+
+    Attributes:
+      round: rounds done.
+      carry: device arrays; leaves lead with the runs when there are several.
+      rows: the tidy table so far.
+      nodes: the per-node table at this round.
+      seconds: `compile` and `run` so far.
+    """
+
+    round: int
+    carry: Carry
+    rows: list[dict[str, Any]]
+    nodes: list[dict[str, Any]]
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """Builds from an algorithm, or a factory of one whose traced options are swept."""
+
+    algorithm: Algorithm | Callable[..., Algorithm]
+    channel: Channel
+
+    def __call__(self, hyper: Hyper) -> tuple[Algorithm, Channel]:
+        if isinstance(self.algorithm, Algorithm):
+            return self.algorithm, self.channel
+        return self.algorithm(**hyper), self.channel
+
+
+def simulate(
+    algorithm: Algorithm | Callable[..., Algorithm],
+    problem: Problem,
+    topology: Topology,
+    *,
+    channel: Channel = linear(),
+    rounds: int,
+    eval_every: int | None = None,
+    seeds: int | Sequence[int] = 1,
+    hyper: Mapping[str, float | Sequence[float]] | None = None,
+    **options: Any,
+) -> Result:
+    """Runs an algorithm on a problem over a topology: one compiled program for all seeds and values.
+
+    Args:
+      algorithm: an `Algorithm`, or a factory such as `dsgd` whose arguments left of `*` come from `hyper`. A
+        factory called again with other values does not compile again; a new `Algorithm` does.
+      problem: what the nodes minimise.
+      topology: who hears whom; its n must be the problem's.
+      channel: how messages travel.
+      rounds: T, rounds to run.
+      eval_every: rounds between evaluations; by default there are 20.
+      seeds: how many seeds (0, 1, ...), or which.
+      hyper: traced options of the factory; lists are swept, and combine with every seed and one another.
+      **options: those of `run_rounds`: `start`, `participation`, `precision`, `execution`, `clock`, `label`.
+
+    Returns:
+      The result, with a row for round 0 and for every evaluation after it.
+
+    Raises:
+      ValueError: on anything that does not fit together, before the run.
+    """
+    if hyper and isinstance(algorithm, Algorithm):
+        raise ValueError("simulate: hyper needs a factory such as dlax.algorithms.dsgd, got a ready Algorithm")
+    return run_rounds(
+        _Ready(algorithm, channel),
+        problem,
+        topology,
+        rounds=rounds,
+        eval_every=eval_every or max(1, rounds // 20),
+        seeds=list(range(seeds)) if isinstance(seeds, int) else list(seeds),
+        hyper={k: list(np.atleast_1d(np.asarray(v, float))) for k, v in (hyper or {}).items()},
+        **options,
+    )
+
+
+def run_rounds(
+    build: Build,
+    problem: Problem,
+    topology: Topology,
+    *,
+    rounds: int,
+    eval_every: int,
+    seeds: Sequence[int],
+    hyper: Mapping[str, Sequence[float]],
+    swept: Sequence[str] | None = None,
+    start: Start = "common",
+    participation: float | None = None,
+    precision: Literal["float32", "float64"] = "float32",
+    execution: Execution = "auto",
+    kernel: mixing.Kernel | Literal["auto"] = "auto",
+    clock: Clock = Clock(),
+    label: str = "run",
+    resume: Callable[[Carry], Snapshot | None] | None = None,
+    on_block: Callable[[Snapshot], bool | None] | None = None,
+) -> Result:
+    """The loop over blocks; `simulate` and the config runner are its two callers.
+
+    Args:
+      build: hyper-parameters of one run -> (algorithm, channel), called while tracing. Part of the program's
+        identity: builds that compare equal share a compilation.
+      problem: what the nodes minimise.
+      topology: who hears whom.
+      rounds: T.
+      eval_every: rounds in a block.
+      seeds: one run a seed and combination of `hyper`.
+      hyper: values of the traced options by name.
+      swept: which of `hyper` are columns of the table; None means all.
+      start: "common": all nodes start from one draw; "independent": each from its own.
+      participation: probability that a node takes part in a round; a node that does not keeps its state and is
+        not heard. None means always.
+      precision: of parameters, data and weights.
+      execution: "vmap" computes all nodes' gradients together, "map" one after the other; "auto" is the faster
+        of the two by measurement.
+      kernel: the mixing kernel, or "auto".
+      clock: what a round costs in simulated time.
+      label: the result's name.
+      resume: called with a fresh carry; returns the snapshot to go on from, or None.
+      on_block: called after every block; True stops the run there.
+
+    Raises:
+      ValueError: if sizes do not fit or a number is out of range.
+    """
+    if problem.n != topology.n:
+        raise ValueError(f"simulate: the problem has {problem.n} nodes, topology {topology.name!r} {topology.n}")
+    if rounds < 0 or eval_every < 1:
+        raise ValueError(
+            f"simulate: rounds must be at least 0 and eval_every at least 1, got {rounds} and {eval_every}"
+        )
+    if not seeds:
+        raise ValueError("simulate: seeds must name at least one seed")
+    if participation is not None and not 0 < participation <= 1:
+        raise ValueError(f"simulate: participation must be in (0, 1], got {participation}")
+
+    with jax.enable_x64(precision == "float64"):
+        dtype = np.float64 if precision == "float64" else np.float32
+        plan, tables = mixing.plan(topology, kernel=kernel, dtype=dtype)
+        arrays = _arrays(problem, tables, participation, clock, dtype)
+        program = Program(
+            build=build,
+            problem_functions=functions(problem),
+            plan=plan,
+            topology=topology.name,
+            properties=topology.properties,
+            execution=choose_execution(execution),
+            start=start,
+        )
+        runs, keys, values = _runs(seeds, hyper, dtype)
+        columns = set(hyper if swept is None else swept) | {"seed"}
+        runs = [{name: value for name, value in run.items() if name in columns} for run in runs]
+        compiled = _compile(program, len(runs) > 1, keys, values, arrays)
+        seconds = {"compile": compiled.seconds, "run": 0.0}
+        clock_start = time.perf_counter()
+        carry = compiled.init(keys, values, arrays)
+        snapshot = (resume(carry) if resume else None) or Snapshot(0, carry, [], [], seconds)
+        seconds = {**snapshot.seconds, "compile": snapshot.seconds["compile"] + compiled.seconds * (snapshot.round > 0)}
+        carry, t, rows, nodes = snapshot.carry, snapshot.round, list(snapshot.rows), snapshot.nodes
+        before = seconds["run"]
+        fresh = not rows
+        while fresh or t < rounds:
+            stop = t if fresh else min(t + eval_every - t % eval_every, rounds)
+            carry, metrics, by_node = compiled.block(
+                jnp.int32(t), jnp.int32(stop), carry, keys, values, arrays
+            )
+            metrics, by_node = jax.device_get((metrics, by_node))
+            rows = rows + _rows(runs, stop, metrics, rows[-len(runs) :], problem.n)
+            nodes = _node_rows(runs, by_node, topology, problem)
+            t, fresh = stop, False
+            seconds = {**seconds, "run": before + time.perf_counter() - clock_start}
+            if on_block and on_block(Snapshot(t, carry, rows, nodes, seconds)):
+                break
+        params = jax.device_get(carry.state.params)
+    if len(runs) == 1:
+        params = jax.tree.map(lambda leaf: leaf[None], params)
+    return Result(
+        label=label,
+        config={},
+        rows=rows,
+        nodes=nodes,
+        edges=_edges(topology),
+        partition=None if problem.table is None else np.asarray(problem.table),
+        seconds=seconds,
+        params=params,
+        runs=runs,
+    )
+
+
+def choose_execution(execution: Execution) -> Literal["vmap", "map"]:
+    """Resolves "auto": on a CPU one node at a time keeps its weights in cache; elsewhere all together."""
+    if execution == "auto":
+        return "map" if jax.default_backend() == "cpu" else "vmap"
+    return execution
+
+
+@dataclass
+class _Compiled:
+    init: Callable[..., Carry]
+    block: Callable[..., Any]
+    seconds: float
+
+
+@dataclass
+class _Cache:
+    """Compiled programs by identity and shapes, least recently used out first."""
+
+    size: int = 16
+    entries: OrderedDict[Any, _Compiled] = field(default_factory=OrderedDict)
+
+
+_CACHE = _Cache()
+
+
+def _compile(program: Program, several: bool, keys: Any, values: Any, arrays: Arrays) -> _Compiled:
+    """Compiles init and block ahead of time, or finds them; `seconds` is 0 when found."""
+    shapes = jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), (keys, values, arrays))
+    leaves, structure = jax.tree.flatten(shapes, is_leaf=lambda x: isinstance(x, tuple) and len(x) == 2)
+    identity = (program, several, tuple(leaves), structure, jax.default_backend())
+    if identity in _CACHE.entries:
+        _CACHE.entries.move_to_end(identity)
+        found = _CACHE.entries[identity]
+        return _Compiled(found.init, found.block, 0.0)
+    begin = time.perf_counter()
+    init, block = program.init, program.block
+    if several:
+        init = jax.vmap(init, in_axes=(0, 0, None))
+        block = jax.vmap(block, in_axes=(None, None, 0, 0, 0, None))
+    lowered_init = jax.jit(init).lower(keys, values, arrays)
+    # Init runs once, so it is compiled quickly rather than well (drawing normals costs seconds otherwise), and
+    # beside the block.
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        compiling = pool.submit(lowered_init.compile, {"xla_backend_optimization_level": 0})
+        carry = lowered_init.out_info
+        t = jax.ShapeDtypeStruct((), jnp.int32)
+        compiled_block = jax.jit(block, donate_argnums=2).lower(t, t, carry, keys, values, arrays).compile()
+        compiled_init = compiling.result()
+    made = _Compiled(compiled_init, compiled_block, time.perf_counter() - begin)
+    _CACHE.entries[identity] = made
+    while len(_CACHE.entries) > _CACHE.size:
+        _CACHE.entries.popitem(last=False)
+    return made
+
+
+def _arrays(
+    problem: Problem, tables: Any, participation: float | None, clock: Clock, dtype: type
+) -> Arrays:
+    def place(leaf: Any) -> jax.Array:
+        leaf = np.asarray(leaf)
+        return jnp.asarray(leaf.astype(dtype) if np.issubdtype(leaf.dtype, np.floating) else leaf)
+
+    return Arrays(
+        local=jax.tree.map(place, problem.local),
+        shared=jax.tree.map(place, problem.shared),
+        held=jax.tree.map(place, problem.held),
+        tables=jax.tree.map(place, tables),
+        optimum=None if problem.optimum is None else jax.tree.map(place, problem.optimum),
+        minimum=None if problem.minimum is None else place(np.float64(problem.minimum)),
+        clock={name: place(np.float64(value)) for name, value in vars(clock).items()},
+        participation=None if participation is None else place(np.float64(participation)),
+    )
+
+
+def _runs(
+    seeds: Sequence[int], hyper: Mapping[str, Sequence[float]], dtype: type
+) -> tuple[list[dict[str, Any]], jax.Array, Hyper]:
+    """Every seed with every combination of swept values; without a leading axis when there is one run."""
+    runs: list[dict[str, Any]] = [{"seed": int(seed)} for seed in seeds]
+    for name, values in hyper.items():
+        runs = [{**run, name: float(value)} for value in values for run in runs]
+    keys = jax.vmap(jax.random.key)(jnp.asarray([run["seed"] for run in runs]))
+    swept = {name: jnp.asarray(np.array([run[name] for run in runs], dtype)) for name in hyper}
+    if len(runs) == 1:
+        return runs, keys[0], {name: value[0] for name, value in swept.items()}
+    return runs, keys, swept
+
+
+def _rows(
+    runs: list[dict[str, Any]], t: int, metrics: dict[str, Any], last: list[dict[str, Any]], n: int
+) -> list[dict[str, Any]]:
+    """One row a run; bits and time are summed on the host in double precision."""
+    rows = []
+    for r, run in enumerate(runs):
+        values = {name: np.asarray(value).reshape(-1)[r].item() for name, value in metrics.items()}
+        total = values.pop("bits") + (last[r]["bits_total"] if last else 0.0)
+        elapsed = values.pop("time") + (last[r]["time"] if last else 0.0)
+        values |= {"round": t, "time": elapsed, "bits_node": total / n, "bits_total": total}
+        extras = {name: value for name, value in values.items() if name not in METRICS}
+        rows.append({**run, **{name: values[name] for name in METRICS if name in values}, **extras})
+    return rows
+
+
+def _node_rows(
+    runs: list[dict[str, Any]], by_node: dict[str, Any], topology: Topology, problem: Problem
+) -> list[dict[str, Any]]:
+    samples = None if problem.table is None else np.asarray(problem.table).sum(axis=1)
+    values = {name: np.asarray(value).reshape(len(runs), -1) for name, value in by_node.items()}
+    rows = []
+    for r, run in enumerate(runs):
+        for i in range(problem.n if values else 0):
+            row = {**run, "node": i, "degree": int(topology.degrees[i])}
+            if samples is not None:
+                row["samples"] = int(samples[i])
+            rows.append(row | {name: value[r, i].item() for name, value in values.items()})
+    return rows
+
+
+def _edges(topology: Topology) -> np.ndarray:
+    """Undirected edges once, directed ones as they are."""
+    edges = np.asarray(topology.edges)
+    if topology.is_directed or len(edges) == 0:
+        return edges
+    return edges[edges[:, 0] < edges[:, 1]]

@@ -1,0 +1,48 @@
+"""Plain tables on disk: lists of dicts as CSV that keeps every bit of a float, written whole or not at all."""
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def to_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows as CSV text; the columns are all keys in order of appearance."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def read_csv(path: Path) -> list[dict[str, Any]]:
+    """Rows of a CSV file with numbers as numbers and empty cells left out; no rows if there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [{key: _number(value) for key, value in row.items() if value != ""} for row in csv.DictReader(file)]
+
+
+def append_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Adds rows to a file that has the same columns."""
+    with path.open("a", newline="") as file:
+        csv.DictWriter(file, list(rows[0]), lineterminator="\n").writerows(rows)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a file whole: readers see the old text or the new, never half."""
+    temporary = path.with_name(path.name + ".writing")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
