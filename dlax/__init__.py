@@ -29,7 +29,18 @@ _HOME = {
     "Result": "results",
     "simulate": "simulate",
 }
-_MODULES = ("algorithms", "channel", "data", "mixing", "models", "plots", "problems", "topology", "tree", "types")
+_MODULES = (
+    "algorithms",
+    "channel",
+    "data",
+    "mixing",
+    "models",
+    "plots",
+    "problems",
+    "topology",
+    "tree",
+    "types",
+)
 
 __all__ = ["Result", "__version__", "list_registry", "make", "run", "simulate", "sweep"]
 

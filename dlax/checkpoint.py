@@ -73,7 +73,9 @@ def load(folder: Path, template: Tree) -> tuple[int, Tree, dict[str, Any]] | Non
     expected, structure = jax.tree.flatten(template)
     shapes = [(leaf.shape, np.dtype(leaf.dtype)) for leaf in expected]
     if shapes != [(leaf.shape, leaf.dtype) for leaf in leaves]:
-        raise ValueError(f"checkpoint: {newest} was made by another program, its arrays differ in shape; {remedy}")
+        raise ValueError(
+            f"checkpoint: {newest} was made by another program, its arrays differ in shape; {remedy}"
+        )
     return record["step"], jax.tree.unflatten(structure, leaves), record["meta"]
 
 

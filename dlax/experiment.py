@@ -18,7 +18,7 @@ from dlax import registry, rundir
 from dlax.data import cache_dir
 from dlax.results import Result
 from dlax.simulate import Clock, Snapshot, run_rounds
-from dlax.simulate.program import Execution, Hyper, Start
+from dlax.simulate.program import Hyper, Start
 from dlax.topology import Topology
 from dlax.types import Algorithm, Channel, Problem
 
@@ -31,9 +31,9 @@ _TRACED_SPECS = ("algorithm", "channel")  # parts of the compiled program whose 
 
 class _Clock(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid")
-    gradient: float = pydantic.Field(1.0, ge=0, description="simulated time of one minibatch gradient")
-    latency: float = pydantic.Field(0.0, ge=0, description="simulated time until a message arrives")
-    bandwidth: float = pydantic.Field(float("inf"), gt=0, description="bits a node sends per unit of time")
+    gradient: float = pydantic.Field(default=1.0, ge=0, description="simulated time of one minibatch gradient")
+    latency: float = pydantic.Field(default=0.0, ge=0, description="simulated time until a message arrives")
+    bandwidth: float = pydantic.Field(default=float("inf"), gt=0, description="bits a node sends per unit of time")
 
 
 class Experiment(pydantic.BaseModel):
@@ -44,20 +44,23 @@ class Experiment(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(extra="forbid")
 
-    label: str | None = pydantic.Field(None, description="how tables and plots call it")
+    label: str | None = pydantic.Field(default=None, description="how tables and plots call it")
     nodes: int = pydantic.Field(ge=1, description="n, the number of nodes")
     problem: Any = pydantic.Field(description="what the nodes minimise")
     topology: Any = pydantic.Field(description="who hears whom, with which weights")
-    channel: Any = pydantic.Field("linear", description="how messages travel")
+    channel: Any = pydantic.Field(default="linear", description="how messages travel")
     algorithm: Any = pydantic.Field(description="what a node does in a round")
     rounds: int = pydantic.Field(ge=1, description="T, rounds to run")
-    eval_every: int | None = pydantic.Field(None, ge=1, description="rounds between evaluations; default T / 20")
-    seeds: int | list[int] = pydantic.Field(1, description="how many seeds (0, 1, ...), or which")
-    start: Start = pydantic.Field("common", description="nodes start from one draw, or each from its own")
-    participation: float | None = pydantic.Field(None, gt=0, le=1, description="chance to take part in a round")
+    eval_every: int | None = pydantic.Field(default=None, ge=1, description="rounds between evaluations; default T / 20"
+    )
+    seeds: int | list[int] = pydantic.Field(default=1, description="how many seeds (0, 1, ...), or which")
+    start: Start = pydantic.Field(default="common", description="nodes start from one draw, or each from its own")
+    participation: float | None = pydantic.Field(default=None, gt=0, le=1, description="chance to take part in a round"
+    )
     precision: Literal["float32", "float64"] = "float32"
-    execution: Execution = pydantic.Field("auto", description="nodes' gradients together or one by one")
-    clock: _Clock = pydantic.Field(default_factory=_Clock, description="what a round costs in simulated time")
+    execution: Literal["auto", "vmap", "map"] = pydantic.Field(default="auto", description="nodes' gradients together or one by one"
+    )
+    clock: _Clock = pydantic.Field(default=_Clock(), description="what a round costs in simulated time")
     vmap: dict[str, list[float]] = pydantic.Field(
         default_factory=dict, description="swept options of one compilation, by dotted path"
     )
@@ -365,7 +368,9 @@ def _check_vmap(experiment: Experiment, path: str) -> None:
     part, _, option = path.partition(".")
     values = experiment.vmap[path]
     if part not in _TRACED_SPECS:
-        raise ValueError(f"vmap.{path}: only options of {' and '.join(_TRACED_SPECS)} can be traced; use grid")
+        raise ValueError(
+            f"vmap.{path}: only options of {' and '.join(_TRACED_SPECS)} can be traced; use grid"
+        )
     spec = getattr(experiment, part)
     traced = registry.traced_options(part, spec["name"])
     if option not in traced:
@@ -424,7 +429,7 @@ def _use_compilation_cache() -> None:
     """Turns on jax's persistent compilation cache, unless the user has set one or said off."""
     if os.environ.get("DLAX_COMPILATION_CACHE", "on").lower() in ("off", "0", "false"):
         return
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "jax"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 

@@ -11,6 +11,7 @@ Circulant graphs (ring, exponential) have no kernel of their own: on two CPU cor
 the slots' time with two neighbours and 1.3 to 2.2 times with four, for n from 16 to 65,536.
 """
 
+import itertools
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -98,7 +99,9 @@ def plan(
     return Plan("slots", n, period, topology.order, sizes), tables
 
 
-def network(plan: Plan, tables: Tables, t: jax.Array, key: Key, channel_key: Key, active: jax.Array | None) -> Network:
+def network(
+    plan: Plan, tables: Tables, t: jax.Array, key: Key, channel_key: Key, active: jax.Array | None
+) -> Network:
     """The graph of round t, ready to mix.
 
     Args:
@@ -109,10 +112,7 @@ def network(plan: Plan, tables: Tables, t: jax.Array, key: Key, channel_key: Key
       channel_key: what the channel draws from.
       active: `[n]` bool, or None when all nodes always take part.
     """
-    if plan.order == "random":
-        turn = jax.random.randint(key, (), 0, plan.period)
-    else:
-        turn = t % plan.period
+    turn = jax.random.randint(key, (), 0, plan.period) if plan.order == "random" else t % plan.period
     per_round = {name: value for name, value in tables.items() if name not in ("inverse", "slots")}
     current = jax.tree.map(lambda leaf: leaf[turn], per_round)
     current["slots"] = [
@@ -203,10 +203,11 @@ def _neighbour_table(plan: Plan, tables: Tables) -> tuple[jax.Array, jax.Array, 
     """All buckets as one table: index [n, k], weight [n, k], own [n]."""
     if plan.kernel == "mean":
         others = (jnp.arange(plan.n)[:, None] + jnp.arange(1, plan.n)) % plan.n
-        weight = jnp.full(others.shape, 1 / plan.n)
-        return others.astype(jnp.int32), weight, jnp.full((plan.n,), 1 / plan.n)
+        return others.astype(jnp.int32), jnp.full(others.shape, 1 / plan.n), jnp.full((plan.n,), 1 / plan.n)
     widest = max(k for _, k in plan.buckets)
-    index, weight, own = [], [], []
+    index: list[jax.Array] = []
+    weight: list[jax.Array] = []
+    own: list[jax.Array] = []
     for bucket in tables["slots"]:
         missing = widest - bucket["index"].shape[1]
         padding = jnp.broadcast_to(bucket["rows"][:, None], (bucket["rows"].shape[0], missing))
@@ -237,7 +238,7 @@ def _bucket(degrees: np.ndarray) -> tuple[np.ndarray, tuple[tuple[int, int], ...
     while start < n:
         start = int(np.searchsorted(ranked, 2 * max(int(ranked[start]), 1), side="right"))
         cuts.append(start)
-    sizes = tuple((stop - start, int(ranked[stop - 1])) for start, stop in zip(cuts, cuts[1:], strict=False))
+    sizes = tuple((stop - start, int(ranked[stop - 1])) for start, stop in itertools.pairwise(cuts))
     if n * widest <= 1.25 * sum(rows * k for rows, k in sizes):
         return np.arange(n), ((n, widest),)
     return order, sizes
@@ -253,7 +254,7 @@ def _fill(
         rows = order[start : start + r]
         start += r
         index = np.repeat(rows[:, None], k, axis=1).astype(np.int32)
-        weight = np.zeros((r, k), dtype)
+        weight: np.ndarray = np.zeros((r, k), dtype)
         slot = np.arange(k)[None, :]
         used = slot < lengths[rows][:, None]
         entry = (W.indptr[rows][:, None] + slot)[used]

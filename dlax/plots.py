@@ -938,8 +938,9 @@ def _count(counts: Sequence[int], noun: str) -> str:
 
 
 def _sentence(text: str) -> str:
-    """The text with a capital, unless it opens with a formula such as f(x)."""
-    return text[:1].upper() + text[1:] if text[:2].isalpha() else text
+    """The text with a capital, unless it opens with a formula or a unit: f(x), kB."""
+    word = text[:2].isalpha() and text[:2].islower()
+    return text[:1].upper() + text[1:] if word else text
 
 
 def _shorten(labels: list[str]) -> str:

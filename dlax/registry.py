@@ -19,10 +19,9 @@ import pydantic
 from dlax.algorithms import ALGORITHMS
 from dlax.channel import CHANNELS
 from dlax.data import DATASETS, PARTITIONS, Dataset, Partition
-from dlax.models import MODELS
+from dlax.models import MODELS, ModelFactory
 from dlax.optimizers import OPTIMIZERS, SCHEDULES
 from dlax.problems import PROBLEMS
-from dlax.problems.classification import Network
 from dlax.topology import TOPOLOGIES, WEIGHTS, Weights
 from dlax.types import Algorithm, Optimizer, Scalar, Schedule
 
@@ -44,7 +43,7 @@ _NESTED: list[tuple[Any, str]] = [
     (Weights, "weights"),
     (Dataset, "dataset"),
     (Partition, "partition"),
-    (Network, "model"),
+    (ModelFactory, "model"),
     (Optimizer, "optimizer"),
     (Schedule, "schedule"),
     (Algorithm, "algorithm"),
@@ -115,7 +114,9 @@ def resolve(kind: str, spec: Spec, *, path: str, given: Iterable[str] = ()) -> d
     for key in options:
         if key not in known:
             takes = f"{name} takes {', '.join(known)}" if known else f"{name} takes no options"
-            raise ValueError(f"{path}.{key}: unknown option, given {options[key]!r}; {takes}{suggest(key, known)}")
+            raise ValueError(
+                f"{path}.{key}: unknown option, given {options[key]!r}; {takes}{suggest(key, known)}"
+            )
     resolved_nested: dict[str, Any] = {}
     for key, inner_kind in nested.items():
         if key not in options:
@@ -123,7 +124,7 @@ def resolve(kind: str, spec: Spec, *, path: str, given: Iterable[str] = ()) -> d
         value = options.pop(key)
         plain = isinstance(value, str | Mapping)
         resolved_nested[key] = resolve(inner_kind, value, path=f"{path}.{key}") if plain else value
-    placeholders: dict[str, Any] = {key: 1 for key in hidden}
+    placeholders: dict[str, Any] = dict.fromkeys(hidden, 1)
     try:
         checked = schema.model_validate({**options, **placeholders, **resolved_nested})
     except pydantic.ValidationError as error:
@@ -171,7 +172,9 @@ def lookup(kind: str, name: Any, *, path: str) -> Callable[..., Any]:
     """
     entries = _entries(kind)
     if name not in entries:
-        raise ValueError(f"{path}: unknown {kind} {name!r}; choose one of {', '.join(entries)}{suggest(name, entries)}")
+        raise ValueError(
+            f"{path}: unknown {kind} {name!r}; choose one of {', '.join(entries)}{suggest(name, entries)}"
+        )
     return entries[name]
 
 
@@ -186,13 +189,31 @@ def json_schema(kind: str, name: str) -> dict[str, Any]:
     schema, nested = _schema(lookup(kind, name, path=kind))
     fields: dict[str, Any] = {}
     for key, info in schema.model_fields.items():
-        fields[key] = (str | dict, _default_spec(nested[key], info.default)) if key in nested else (info.annotation, info)
+        fields[key] = (
+            (str | dict, _default_spec(nested[key], info.default))
+            if key in nested
+            else (info.annotation, info)
+        )
     return pydantic.create_model(name, **fields).model_json_schema()
+
+
+def default_text(kind: str, name: str, option: str) -> str | None:
+    """An option's default as a person writes it; None when the option is required."""
+    schema, nested = _schema(lookup(kind, name, path=kind))
+    field = schema.model_fields[option]
+    if field.is_required():
+        return None
+    if option in nested:
+        spec = _default_spec(nested[option], field.default)
+        return spec["name"] if isinstance(spec, Mapping) else str(spec)
+    return str(field.default)
 
 
 def _entries(kind: str) -> dict[str, Callable[..., Any]]:
     if kind not in REGISTRY:
-        raise ValueError(f"unknown kind {kind!r}; choose one of {', '.join(REGISTRY)}{suggest(kind, REGISTRY)}")
+        raise ValueError(
+            f"unknown kind {kind!r}; choose one of {', '.join(REGISTRY)}{suggest(kind, REGISTRY)}"
+        )
     return REGISTRY[kind]
 
 

@@ -43,12 +43,12 @@ _HEADS = {
     "seconds_run": ("run, s", "seconds to run, all seeds and swept values together"),
 }
 _CAPTIONS = {
-    "learning_curves": "Learning curves. Crosses end diverged runs.",
-    "consensus": "How far the nodes are from one another.",
-    "accuracy_per_node": "Every node of every seed at the end.",
-    "accuracy_against_bits": "What is reached for the bytes sent.",
-    "graph": "The graph, its nodes coloured by what they reached; larger nodes hold more samples.",
-    "partition": "Who holds what: training samples of every node by class.",
+    "learning_curves": "Learning curves",
+    "consensus": "How far the nodes are from one another",
+    "accuracy_against_bits": "What is reached for the bytes sent",
+    "accuracy_per_node": "Every node of every seed at the end",
+    "partition": "Who holds what: training samples of every node, by class",
+    "graph": "The graph; larger nodes hold more samples",
 }
 
 _CSS = """
@@ -57,43 +57,47 @@ _CSS = """
 @media (prefers-color-scheme: dark) { :root { --page: #15171a; --ink: #e6e8eb; --soft: #9ba1a9;
   --line: #31353b; --card: #1e2125; --blue: #6db9ea; --red: #f2996b; --green: #4fc7a1; --warm: #2d221b; } }
 * { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink); line-height: 1.5;
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "DejaVu Sans", sans-serif; }
+body { margin: 0; background: var(--page); color: var(--ink);
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
 main { max-width: 1240px; margin: 0 auto; padding: 2.5rem 1.5rem 4rem; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 1.25rem; letter-spacing: -0.01em; }
 h2 { font-size: 1.2rem; margin: 2.5rem 0 0.75rem; }
-dl { display: flex; flex-wrap: wrap; gap: 0.9rem 2.25rem; margin: 0 0 1.75rem; }
-dl > div { flex: 1 1 100%; display: flex; gap: 0.75rem; font-size: 0.92rem; }
+dl { display: flex; flex-wrap: wrap; gap: 0.35rem 2.25rem; margin: 0 0 1.75rem; }
+dl > div { flex: 1 1 100%; display: flex; align-items: baseline; gap: 0.75rem; font-size: 0.92rem; }
 dl > div dt { flex: 0 0 5.5rem; }
-dl > div.short { flex: 0 0 auto; display: block; }
+dl > div.short { flex: 0 0 auto; display: block; margin-bottom: 0.7rem; }
 dl > div.short dd { font-size: 1.35rem; font-weight: 600; line-height: 1.25; }
 dt { color: var(--soft); font-size: 0.85rem; }
 dd { margin: 0; overflow-wrap: anywhere; }
-.pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr)); gap: 1.25rem; }
-figure { margin: 0; border: 1px solid var(--line); border-radius: 10px; overflow: hidden; background: var(--card);
-  display: flex; flex-direction: column; }
+.pictures { display: grid; gap: 1.25rem; margin-top: 1.75rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr)); }
+figure { margin: 0; border: 1px solid var(--line); border-radius: 10px; overflow: hidden;
+  background: #ffffff; display: flex; flex-direction: column; justify-content: space-between; }
 figure.wide { grid-column: 1 / -1; }
-figure img { display: block; width: 100%; height: 100%; min-height: 0; object-fit: contain; background: #ffffff;
-  padding: 14px; }
-figcaption { padding: 0.55rem 0.9rem; color: var(--soft); font-size: 0.85rem; border-top: 1px solid var(--line); }
+figure.odd { grid-column: 1 / -1; }
+figure.odd img { max-width: 760px; }
+figure img { display: block; width: 100%; padding: 14px; margin: auto; }
+figcaption { padding: 0.55rem 0.9rem; color: var(--soft); font-size: 0.85rem; background: var(--card);
+  border-top: 1px solid var(--line); }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 0.92rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.5rem 0.8rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
+th, td { padding: 0.5rem 0.8rem; text-align: left; vertical-align: top;
+  border-bottom: 1px solid var(--line); }
 thead th { color: var(--soft); font-weight: 500; font-size: 0.85rem; vertical-align: bottom; }
 tbody th { font-weight: 600; }
 table.final thead th:not(:first-child), .number { text-align: right; white-space: nowrap; }
 .best { color: var(--blue); font-weight: 600; }
 .yes { color: var(--green); font-weight: 600; }
 .no { color: var(--red); font-weight: 600; }
-.flag { margin: 0 0 0.75rem; padding: 0.6rem 0.9rem; border-left: 4px solid var(--red); background: var(--warm);
-  border-radius: 0 6px 6px 0; font-size: 0.92rem; }
+.flag { margin: 0 0 0.75rem; padding: 0.6rem 0.9rem; border-left: 4px solid var(--red);
+  background: var(--warm); border-radius: 0 6px 6px 0; font-size: 0.92rem; }
 details { margin: 0.6rem 0; border: 1px solid var(--line); border-radius: 8px; padding: 0.55rem 0.9rem; }
 summary { cursor: pointer; font-size: 0.92rem; }
 dl.notes { display: block; margin: 0.75rem 0 0.25rem; }
 dl.notes > div { margin-bottom: 0.3rem; }
 dl.notes > div dt { flex-basis: 9rem; }
-pre { margin: 0.75rem 0 0.25rem; padding: 0.8rem; background: var(--card); border-radius: 6px; overflow-x: auto;
-  font: 0.82rem/1.45 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; }
+pre { margin: 0.75rem 0 0.25rem; padding: 0.8rem; background: var(--card); border-radius: 6px;
+  overflow-x: auto; font: 0.82rem/1.45 ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 """
 
 
@@ -147,8 +151,8 @@ def write_report(
       results: one result or several; those of one experiment compare best.
       path: the file, or an existing folder, which gets a `report.html`.
       title: the heading.
-      summary_rows: a table of your own to open with, one mapping a row, such as claims with whether they hold;
-        True and False become "yes" and "no" in colour.
+      summary_rows: a table of your own to open with, one mapping a row, such as claims and whether they
+        hold; True and False become "yes" and "no" in colour.
 
     Returns:
       The file.
@@ -206,7 +210,7 @@ def _what_was_run(results: list[Result]) -> str:
         facts[part] = [_say(result.config[part]) for result in results if result.config.get(part)]
     out = []
     for name, values in facts.items():
-        distinct = list(dict.fromkeys(values))
+        distinct = [value for value in dict.fromkeys(values) if value]
         shown = "; ".join(distinct[:6]) + (f" and {len(distinct) - 6} more" if len(distinct) > 6 else "")
         kind = ' class="short"' if len(shown) <= 12 else ""
         out += [f"<div{kind}><dt>{name}</dt><dd>{escape(shown)}</dd></div>"] if distinct else []
@@ -247,17 +251,20 @@ def _cell(value: Any) -> str:
 
 
 def _pictures(results: list[Result]) -> str:
-    """The pictures that the results have the data for; graphs of several results take the full width."""
+    """The pictures that the results have the data for, in pairs; wide ones follow and take the full width."""
+    names = plots.available(results)
+    figures = {name: plots.PLOTS[name](results) for name in _CAPTIONS if name in names}
+    wide = [name for name, figure in figures.items() if figure.get_figwidth() > 8]
+    narrow = [name for name in figures if name not in wide]
+    kinds = dict.fromkeys(wide, ' class="wide"')
+    if len(narrow) % 2:
+        kinds[narrow[-1]] = ' class="odd"'
     out = []
-    for name in plots.available(results):
-        if name not in _CAPTIONS:
-            continue
-        figure = plots.PLOTS[name](results)
-        wide = ' class="wide"' if figure.get_figwidth() > 8 else ""
-        caption = _CAPTIONS[name]
+    for name in narrow + wide:
+        kind = kinds.get(name, "")
         out.append(
-            f'<figure{wide}><img alt="{escape(caption)}" src="data:image/png;base64,{_png(figure)}">'
-            f"<figcaption>{escape(caption)}</figcaption></figure>"
+            f'<figure{kind}><img alt="{_CAPTIONS[name]}" src="data:image/png;base64,{_png(figures[name])}">'
+            f"<figcaption>{_CAPTIONS[name]}</figcaption></figure>"
         )
     return f'<section class="pictures">{"".join(out)}</section>' if out else ""
 
@@ -280,7 +287,7 @@ def _flags(results: list[Result]) -> str:
         if len(dead) == seeds:
             rest = "No run is left, so there are no final numbers."
         else:
-            rest = f"Its numbers are of the other {seeds - len(dead)}."
+            rest = f"The numbers below are those of the other {seeds - len(dead)}."
         text = f"{len(dead)} of {seeds} runs diverged ({runs}). {rest}"
         out.append(f'<p class="flag"><strong>{escape(curve.label)}</strong>: {text}</p>')
     return "".join(out)
@@ -307,8 +314,9 @@ def _numbers(numbers: pd.DataFrame) -> str:
     head = "".join(f'<th title="{escape(text)}">{escape(name)}</th>' for name, text in heads)
     notes = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in heads)
     return (
-        f'<div class="scroll"><table class="final"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody>'
-        f'</table></div>\n<details><summary>What the columns mean</summary><dl class="notes">{notes}</dl></details>'
+        f'<div class="scroll"><table class="final"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table></div>\n"
+        f'<details><summary>What the columns mean</summary><dl class="notes">{notes}</dl></details>'
     )
 
 

@@ -92,12 +92,14 @@ class Result:
             "runs": self.runs,
         }
         edges = [{"source": int(a), "target": int(b)} for a, b in self.edges]
-        write_atomically(folder / "config.yaml", yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True))
+        write_atomically(
+            folder / "config.yaml", yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True)
+        )
         write_atomically(folder / "metrics.csv", to_csv(self.rows))
         write_atomically(folder / "nodes.csv", to_csv(self.nodes))
         write_atomically(folder / "edges.csv", to_csv(edges))
         if self.partition is not None:
-            counts = [dict(enumerate(map(int, row))) for row in self.partition]
+            counts = [{str(label): int(count) for label, count in enumerate(row)} for row in self.partition]
             write_atomically(folder / "partition.csv", to_csv(counts))
         write_atomically(folder / "meta.json", json.dumps(meta, indent=2))
 

@@ -1,8 +1,8 @@
 """A run on disk: resolved config, versions, streamed metrics, checkpoints; a sweep is a folder of runs.
 
-    config.yaml     the resolved config          metrics.csv     one row a (run, evaluation), streamed
-    meta.json       versions, seconds, state     nodes.csv       one row a (run, node), at the last evaluation
-    checkpoint/     the newest checkpoint        edges.csv, partition.csv
+config.yaml     the resolved config          metrics.csv     one row a (run, evaluation), streamed
+meta.json       versions, seconds, state     nodes.csv       one row a (run, node), at the last evaluation
+checkpoint/     the newest checkpoint        edges.csv, partition.csv
 """
 
 import json
@@ -49,7 +49,13 @@ class RunDirectory:
     """
 
     def __init__(
-        self, folder: Path, config: dict[str, Any], *, resume: bool, overwrite: bool, checkpoint_seconds: float
+        self,
+        folder: Path,
+        config: dict[str, Any],
+        *,
+        resume: bool,
+        overwrite: bool,
+        checkpoint_seconds: float,
     ):
         self.folder = folder
         self.config = config
@@ -185,7 +191,9 @@ def versions() -> dict[str, str]:
     found["device"] = f"{device.platform} ({device.device_kind}), {os.cpu_count()} cores"
     git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
-        found["commit"] = subprocess.run(git, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        found["commit"] = subprocess.run(
+            git, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         found["commit"] = "unknown"
     return found
@@ -201,7 +209,9 @@ def _claim(folder: Path, marker: str, *, resume: bool, overwrite: bool) -> None:
         if overwrite:
             shutil.rmtree(folder)
         elif not resume:
-            raise ValueError(f"out: {folder} already holds a run; resume it, overwrite it, or choose another directory")
+            raise ValueError(
+                f"out: {folder} already holds a run; resume it, overwrite it, or choose another directory"
+            )
     folder.mkdir(parents=True, exist_ok=True)
 
 

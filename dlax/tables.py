@@ -23,7 +23,9 @@ def read_csv(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     with path.open(newline="") as file:
-        return [{key: _number(value) for key, value in row.items() if value != ""} for row in csv.DictReader(file)]
+        return [
+            {key: _number(value) for key, value in row.items() if value != ""} for row in csv.DictReader(file)
+        ]
 
 
 def append_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:

@@ -5,14 +5,14 @@ s cohort, b batch, N samples, t round, W and w mixing weights. Nodes lead every 
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 
 Tree = Any  # a pytree of arrays
 Key = jax.Array  # a typed key, `jax.random.key`
 Scalar = float | jax.Array  # a hyper-parameter that may be traced, hence swept with one compile
-Info = dict[str, jax.Array]
+Info = dict[str, Any]  # name -> array, or a Python number
 Optimizer = Callable[[Scalar], Any]  # lr -> optax.GradientTransformation
 Schedule = Callable[[jax.Array], jax.Array]  # round t -> factor on lr
 
@@ -86,11 +86,18 @@ class Channel(NamedTuple):
     mix: Callable[[Any, Tree, Network], tuple[Tree, Any, jax.Array]]
 
 
+Execution = Literal["vmap", "map"]  # nodes' gradients all together, or one node after the other
+
+
 class Model(NamedTuple):
-    """A network for one node: `init(key) -> params` and `apply(params, x [b, ...]) -> outputs [b, c]`."""
+    """A network for one node: `init(key) -> params` and `apply(params, x [b, ...]) -> outputs [b, c]`.
+
+    `on_cpu` is the faster execution over nodes on a CPU, by measurement; accelerators always take "vmap".
+    """
 
     init: Callable[[Key], Tree]
     apply: Callable[[Tree, jax.Array], jax.Array]
+    on_cpu: Execution = "vmap"
 
 
 class Problem(NamedTuple):
@@ -110,6 +117,7 @@ class Problem(NamedTuple):
       optimum: the minimiser x* of f, one model, or None when it is not known.
       minimum: f(x*), or None.
       table: `[n, classes]` counts of training samples by label, for pictures, or None.
+      on_cpu: the faster execution over nodes on a CPU.
     """
 
     n: int
@@ -123,3 +131,4 @@ class Problem(NamedTuple):
     optimum: Tree | None = None
     minimum: float | None = None
     table: Any = None
+    on_cpu: Execution = "vmap"

@@ -39,7 +39,9 @@ def centralized_sgd(
 
     def everywhere(x: Tree) -> Tree:
         return jax.tree.map(
-            lambda leaf, mean: jnp.broadcast_to(mean[None], leaf.shape).astype(leaf.dtype), x, tree.node_mean(x)
+            lambda leaf, mean: jnp.broadcast_to(mean[None], leaf.shape).astype(leaf.dtype),
+            x,
+            tree.node_mean(x),
         )
 
     def init(params: Tree, round: Round) -> CentralizedState:

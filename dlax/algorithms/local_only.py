@@ -49,6 +49,10 @@ def local_only(
         params, memory, loss = descend(
             *state, round, lr=lr, optimizer=optimizer, schedule=schedule, local_steps=local_steps
         )
-        return LocalState(params, memory), {"loss": loss, "bits": jnp.zeros_like(loss), "gradients": local_steps}
+        return LocalState(params, memory), {
+            "loss": loss,
+            "bits": jnp.zeros_like(loss),
+            "gradients": local_steps,
+        }
 
     return Algorithm(init, step)

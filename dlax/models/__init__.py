@@ -7,6 +7,7 @@ one; `MODELS` names the networks that the field trains. The building blocks `Den
 flax is imported when a network is built, not when dlax is.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dlax.models.adapter import from_linen, from_nnx
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from dlax.models.conv import Conv, avg_pool, max_pool
     from dlax.models.dense import Dense
 
-MODELS = {"linear": linear, "mlp": mlp, "cnn": cnn, "resnet8": resnet8}
+MODELS: dict[str, Callable[..., ModelFactory]] = {"linear": linear, "mlp": mlp, "cnn": cnn, "resnet8": resnet8}
 
 __all__ = [
     "MODELS",

@@ -45,7 +45,7 @@ def patches(x: jax.Array, kernel_size: Sequence[int], strides: Sequence[int], pa
     bottom, right = (x.shape[1 + i] - kernel_size[i] for i in (0, 1))  # where the last window may start
     if bottom < 0 or right < 0:
         raise ValueError(f"a window of {tuple(kernel_size)} does not fit into an image of {x.shape[1:3]}")
-    # Columns, then rows: h + w slices in place of h * w, which compile faster, and the gradient adds up fewer.
+    # Columns, then rows: h + w slices in place of h * w; they compile faster, and their gradient sums fewer.
     x = jnp.concatenate([x[:, :, j : j + right + 1 : strides[1]] for j in range(kernel_size[1])], axis=-1)
     return jnp.concatenate([x[:, i : i + bottom + 1 : strides[0]] for i in range(kernel_size[0])], axis=-1)
 

@@ -1,14 +1,12 @@
 """Classification of a partitioned data set by a neural network."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
 from dlax.data import Dataset, Partition, iid
-from dlax.models import mlp
+from dlax.models import ModelFactory, mlp
 from dlax.problems.finite_sum import (
     NodeWeights,
     check_batch_size,
@@ -18,9 +16,7 @@ from dlax.problems.finite_sum import (
     lay_out,
     local_loss,
 )
-from dlax.types import Model, Problem
-
-Network = Callable[[tuple[int, ...], int], Model]  # (input shape, outputs) -> Model
+from dlax.types import Problem
 
 _PROBE = 2_000  # training samples on which f(x̄) and ‖∇f(x̄)‖ of a network are measured
 
@@ -29,7 +25,7 @@ def classification(
     n: int,
     *,
     dataset: Dataset,
-    model: Network = mlp(),
+    model: ModelFactory = mlp(),
     partition: Partition = iid(),
     batch_size: int | None = 32,
     l2: float = 0.0,
@@ -87,4 +83,5 @@ def classification(
         evaluate=evaluator(network.apply, loss, predict),
         held=hold_out(dataset, held_out, seed),
         table=samples.table,
+        on_cpu=network.on_cpu,
     )

@@ -32,8 +32,8 @@ class Samples(NamedTuple):
       table: `[n, classes]` counts of training samples.
     """
 
-    shared: dict[str, np.ndarray]
-    local: dict[str, np.ndarray]
+    shared: dict[str, Any]
+    local: dict[str, Any]
     table: np.ndarray
 
 
@@ -67,7 +67,9 @@ def lay_out(
     return Samples(shared, local, partition_table(parts, data.y_train, data.num_classes))
 
 
-def local_loss(apply: Callable[[Tree, jax.Array], jax.Array], loss: SampleLoss, batch_size: int | None, most: int) -> Any:
+def local_loss(
+    apply: Callable[[Tree, jax.Array], jax.Array], loss: SampleLoss, batch_size: int | None, most: int
+) -> Any:
     """fᵢ on a minibatch: `(params, key, local, shared) -> []`.
 
     Args:

@@ -51,7 +51,9 @@ def least_squares(
             f"least_squares: heterogeneity and noise must be at least 0, got {heterogeneity} and {noise}"
         )
     if n * samples < dim:
-        raise ValueError(f"least_squares: n · samples = {n * samples} rows cannot determine dim = {dim} numbers")
+        raise ValueError(
+            f"least_squares: n · samples = {n * samples} rows cannot determine dim = {dim} numbers"
+        )
     rng = np.random.default_rng([seed, zlib.crc32(b"problem")])
     A = rng.normal(size=(n, samples, dim))
     common = rng.normal(size=dim) / np.sqrt(dim)

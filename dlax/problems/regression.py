@@ -138,15 +138,17 @@ def softmax(
     return _problem(n, init, apply, loss, predict, samples, dataset, batch_size, solution, minimum)
 
 
-def _prepare(who, dataset, n, partition, batch_size, l2, node_weights, optimum, seed):  # type: ignore[no-untyped-def]
+def _prepare(who, dataset, n, partition, batch_size, l2, node_weights, optimum, seed):
     check_batch_size(who, batch_size)
     if optimum and l2 == 0:
-        raise ValueError(f"{who}: without a regulariser the optimum need not exist; set l2 > 0 or optimum: false")
+        raise ValueError(
+            f"{who}: without a regulariser the optimum need not exist; set l2 > 0 or optimum: false"
+        )
     samples = lay_out(dataset, n, partition, node_weights=node_weights, l2=l2, seed=seed)
     return samples, int(np.prod(dataset.x_train.shape[1:]))
 
 
-def _problem(n, init, apply, loss, predict, samples, dataset, batch_size, solution, minimum):  # type: ignore[no-untyped-def]
+def _problem(n, init, apply, loss, predict, samples, dataset, batch_size, solution, minimum):
     most = int(samples.local["count"].max())
     return Problem(
         n=n,
@@ -163,14 +165,16 @@ def _problem(n, init, apply, loss, predict, samples, dataset, batch_size, soluti
     )
 
 
-def _logistic_objective(flat: np.ndarray, x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> tuple[float, np.ndarray]:
+def _logistic_objective(
+    flat: np.ndarray, x: np.ndarray, y: np.ndarray, weight: np.ndarray
+) -> tuple[float, np.ndarray]:
     sign = 2.0 * y - 1
     margin = sign * (x @ flat)
     pull = -weight * sign * scipy.special.expit(-margin)
     return float(weight @ np.logaddexp(0, -margin)), x.T @ pull
 
 
-def _softmax_objective(classes: int):  # type: ignore[no-untyped-def]
+def _softmax_objective(classes: int):
     def value(flat: np.ndarray, x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> tuple[float, np.ndarray]:
         outputs = x @ flat.reshape(-1, classes)
         log_sum = scipy.special.logsumexp(outputs, axis=1)
@@ -183,7 +187,7 @@ def _softmax_objective(classes: int):  # type: ignore[no-untyped-def]
     return value
 
 
-def _solve(objective, samples: Samples, size: int) -> tuple[np.ndarray, float]:  # type: ignore[no-untyped-def]
+def _solve(objective, samples: Samples, size: int) -> tuple[np.ndarray, float]:
     """L-BFGS on the global objective with an intercept column, in float64."""
     x = samples.shared["x"].reshape(len(samples.shared["y"]), -1).astype(np.float64)
     x = np.concatenate([x, np.ones((len(x), 1))], axis=1)

@@ -10,9 +10,8 @@ import jax.numpy as jnp
 
 from dlax import mixing, tree
 from dlax.simulate.streams import round_key, stream
-from dlax.types import Algorithm, Channel, Info, Key, Problem, Round, Tree
+from dlax.types import Algorithm, Channel, Execution, Info, Key, Problem, Round, Tree
 
-Execution = Literal["auto", "vmap", "map"]
 Start = Literal["common", "independent"]
 Hyper = dict[str, jax.Array]  # traced hyper-parameters of one run, each []
 
@@ -75,7 +74,7 @@ class Program:
     plan: mixing.Plan
     topology: str
     properties: frozenset[str]
-    execution: Literal["vmap", "map"]
+    execution: Execution
     start: Start
 
     def init(self, key: Key, hyper: Hyper, arrays: Arrays) -> Carry:
@@ -199,7 +198,9 @@ class Program:
         for name, values in nodes.items():
             low, high = jnp.min(values), jnp.max(values)
             metrics[f"{name}_mean"] = jnp.mean(values)
-            metrics[f"{name}_worst"], metrics[f"{name}_best"] = (low, high) if name == "accuracy" else (high, low)
+            metrics[f"{name}_worst"], metrics[f"{name}_best"] = (
+                (low, high) if name == "accuracy" else (high, low)
+            )
         for name, value in evaluate(merged, arrays.held).items():
             metrics[f"{name}_merged"] = value
         return metrics, nodes

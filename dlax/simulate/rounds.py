@@ -14,9 +14,9 @@ import numpy as np
 from dlax import mixing
 from dlax.channel import linear
 from dlax.results import METRICS, Result
-from dlax.simulate.program import Arrays, Carry, Execution, Hyper, Program, Start, functions
+from dlax.simulate.program import Arrays, Carry, Hyper, Program, Start, functions
 from dlax.topology import Topology
-from dlax.types import Algorithm, Channel, Problem
+from dlax.types import Algorithm, Channel, Execution, Problem
 
 Build = Callable[[Hyper], tuple[Algorithm, Channel]]
 
@@ -102,7 +102,9 @@ def simulate(
       ValueError: on anything that does not fit together, before the run.
     """
     if hyper and isinstance(algorithm, Algorithm):
-        raise ValueError("simulate: hyper needs a factory such as dlax.algorithms.dsgd, got a ready Algorithm")
+        raise ValueError(
+            "simulate: hyper needs a factory such as dlax.algorithms.dsgd, got a ready Algorithm"
+        )
     return run_rounds(
         _Ready(algorithm, channel),
         problem,
@@ -128,7 +130,7 @@ def run_rounds(
     start: Start = "common",
     participation: float | None = None,
     precision: Literal["float32", "float64"] = "float32",
-    execution: Execution = "auto",
+    execution: Execution | Literal["auto"] = "auto",
     kernel: mixing.Kernel | Literal["auto"] = "auto",
     clock: Clock = Clock(),
     label: str = "run",
@@ -163,7 +165,9 @@ def run_rounds(
       ValueError: if sizes do not fit or a number is out of range.
     """
     if problem.n != topology.n:
-        raise ValueError(f"simulate: the problem has {problem.n} nodes, topology {topology.name!r} {topology.n}")
+        raise ValueError(
+            f"simulate: the problem has {problem.n} nodes, topology {topology.name!r} {topology.n}"
+        )
     if rounds < 0 or eval_every < 1:
         raise ValueError(
             f"simulate: rounds must be at least 0 and eval_every at least 1, got {rounds} and {eval_every}"
@@ -183,7 +187,7 @@ def run_rounds(
             plan=plan,
             topology=topology.name,
             properties=topology.properties,
-            execution=choose_execution(execution),
+            execution=_choose(execution, problem),
             start=start,
         )
         runs, keys, values = _runs(seeds, hyper, dtype)
@@ -194,7 +198,10 @@ def run_rounds(
         clock_start = time.perf_counter()
         carry = compiled.init(keys, values, arrays)
         snapshot = (resume(carry) if resume else None) or Snapshot(0, carry, [], [], seconds)
-        seconds = {**snapshot.seconds, "compile": snapshot.seconds["compile"] + compiled.seconds * (snapshot.round > 0)}
+        seconds = {
+            **snapshot.seconds,
+            "compile": snapshot.seconds["compile"] + compiled.seconds * (snapshot.round > 0),
+        }
         carry, t, rows, nodes = snapshot.carry, snapshot.round, list(snapshot.rows), snapshot.nodes
         before = seconds["run"]
         fresh = not rows
@@ -226,10 +233,9 @@ def run_rounds(
     )
 
 
-def choose_execution(execution: Execution) -> Literal["vmap", "map"]:
-    """Resolves "auto": on a CPU one node at a time keeps its weights in cache; elsewhere all together."""
+def _choose(execution: Execution | Literal["auto"], problem: Problem) -> Execution:
     if execution == "auto":
-        return "map" if jax.default_backend() == "cpu" else "vmap"
+        return problem.on_cpu if jax.default_backend() == "cpu" else "vmap"
     return execution
 
 
@@ -253,9 +259,9 @@ _CACHE = _Cache()
 
 def _compile(program: Program, several: bool, keys: Any, values: Any, arrays: Arrays) -> _Compiled:
     """Compiles init and block ahead of time, or finds them; `seconds` is 0 when found."""
-    shapes = jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), (keys, values, arrays))
-    leaves, structure = jax.tree.flatten(shapes, is_leaf=lambda x: isinstance(x, tuple) and len(x) == 2)
-    identity = (program, several, tuple(leaves), structure, jax.default_backend())
+    leaves, structure = jax.tree.flatten((keys, values, arrays))
+    shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
+    identity = (program, several, shapes, structure, jax.default_backend())
     if identity in _CACHE.entries:
         _CACHE.entries.move_to_end(identity)
         found = _CACHE.entries[identity]
@@ -269,7 +275,8 @@ def _compile(program: Program, several: bool, keys: Any, values: Any, arrays: Ar
     # Init runs once, so it is compiled quickly rather than well (drawing normals costs seconds otherwise), and
     # beside the block.
     with ThreadPoolExecutor(max_workers=1) as pool:
-        compiling = pool.submit(lowered_init.compile, {"xla_backend_optimization_level": 0})
+        options: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}
+        compiling = pool.submit(lowered_init.compile, options)
         carry = lowered_init.out_info
         t = jax.ShapeDtypeStruct((), jnp.int32)
         compiled_block = jax.jit(block, donate_argnums=2).lower(t, t, carry, keys, values, arrays).compile()
@@ -281,9 +288,7 @@ def _compile(program: Program, several: bool, keys: Any, values: Any, arrays: Ar
     return made
 
 
-def _arrays(
-    problem: Problem, tables: Any, participation: float | None, clock: Clock, dtype: type
-) -> Arrays:
+def _arrays(problem: Problem, tables: Any, participation: float | None, clock: Clock, dtype: type) -> Arrays:
     def place(leaf: Any) -> jax.Array:
         leaf = np.asarray(leaf)
         return jnp.asarray(leaf.astype(dtype) if np.issubdtype(leaf.dtype, np.floating) else leaf)

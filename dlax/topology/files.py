@@ -1,5 +1,4 @@
 """Graphs that come from elsewhere: `networkx` objects, edge lists and GraphML files."""
-# ruff: noqa: B008  (`metropolis()` is a pure function without state; one shared default is what we want)
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -4,7 +4,6 @@ Rings, exponential and complete graphs number their nodes so that W is circulant
 for a fixed set of offsets o. Random graphs are drawn from `seed` alone, in a stream of their own, and redrawn
 until they are connected. One node is the graph whose only matrix is [[1]].
 """
-# ruff: noqa: B008  (`metropolis()` is a pure function without state; one shared default is what we want)
 
 import math
 import operator

@@ -1,6 +1,6 @@
 """Conv, Dense and the pools against flax's own, in float64."""
 
-from itertools import product
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from dlax.models import Conv, Dense, avg_pool, max_pool
 
-STRIDES, PADDINGS = ((1, 1), (2, 2), (2, 1)), ("SAME", "VALID")
+_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # compiles faster
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,7 @@ def _x64():
 
 
 def _normal(seed, *shape):
-    return jax.random.normal(jax.random.key(seed), shape, jnp.float64)
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape))
 
 
 def _close(a, b):
@@ -30,7 +30,10 @@ def _close(a, b):
 @pytest.mark.parametrize(
     ("size", "kernel", "strides", "padding"),
     [
-        *(((9, 8), (5, 3), *case) for case in product(STRIDES, PADDINGS)),
+        ((9, 8), (5, 3), (1, 1), "SAME"),
+        ((9, 8), (5, 3), (1, 1), "VALID"),
+        ((9, 8), (5, 3), (2, 1), "SAME"),
+        ((9, 8), (3, 5), (2, 2), "VALID"),
         ((7, 7), (1, 1), (2, 2), "SAME"),
         ((8, 8), (2, 2), (3, 3), "SAME"),
     ],
@@ -40,7 +43,7 @@ def test_conv_equals_flax_in_value_and_gradient(size, kernel, strides, padding):
     params = {"kernel": _normal(0, *kernel, 3, 4), "bias": _normal(1, 4)}
     x = _normal(2, 2, *size, 3)
 
-    @jax.jit
+    @_jit
     def both(params, x):
         def value(module):
             def f(params, x):
@@ -58,7 +61,9 @@ def test_conv_equals_flax_in_value_and_gradient(size, kernel, strides, padding):
 
 def test_conv_starts_as_flax_does():
     x = jnp.zeros((1, 8, 8, 3), jnp.float32)
-    ours, flax = (module.init(jax.random.key(0), x)["params"] for module in (Conv(4), nn.Conv(4, (3, 3))))
+    ours, flax = (
+        _jit(module.init)(jax.random.key(0), x)["params"] for module in (Conv(4), nn.Conv(4, (3, 3)))
+    )
     _close(ours, flax)
     assert ours["kernel"].dtype == jnp.float32
     assert "bias" not in Conv(4, use_bias=False).init(jax.random.key(0), x)["params"]
@@ -80,13 +85,16 @@ def test_conv_refuses(options, shape, message):
 @pytest.mark.parametrize(("window", "size"), [((2, 2), (8, 6)), ((2, 2), (7, 5)), ((3, 2), (8, 8))])
 def test_pools_equal_flax_in_value_and_gradient(window, size):
     x = _normal(0, 2, *size, 3)
-    for ours, flax in ((max_pool, nn.max_pool), (avg_pool, nn.avg_pool)):
-        _close(ours(x, window), flax(x, window, window))
-        a, b = (
-            jax.grad(lambda x, pool=pool: jnp.sum(jnp.sin(pool(x))))(x)
-            for pool in (lambda x, f=ours: f(x, window), lambda x, f=flax: f(x, window, window))
-        )
-        _close(a, b)
+
+    @_jit
+    def every(x):
+        def both(pool, *args):
+            return pool(x, *args), jax.grad(lambda x: jnp.sum(jnp.sin(pool(x, *args))))(x)
+
+        flax = [both(pool, window, window) for pool in (nn.max_pool, nn.avg_pool)]
+        return [both(pool, window) for pool in (max_pool, avg_pool)], flax
+
+    _close(*every(x))
 
 
 def test_pool_refuses_a_small_image():
@@ -110,7 +118,11 @@ def test_dense_equals_flax_in_every_derivative():
         reverse_over_reverse = jax.grad(lambda x: jnp.vdot(slope(x), v))(x)
         return f(variables, x), grads, forward_over_reverse, reverse_over_reverse
 
-    _close(derivatives(Dense(4), ours, lambda k: k), derivatives(nn.Dense(4), flax, jnp.transpose))
+    @_jit
+    def both(ours, flax):
+        return derivatives(Dense(4), ours, lambda k: k), derivatives(nn.Dense(4), flax, jnp.transpose)
+
+    _close(*both(ours, flax))
 
 
 def test_dense_starts_with_the_variance_of_its_inputs():

@@ -34,6 +34,18 @@ def _close(a, b, atol=1e-5):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=0, atol=atol), a, b)
 
 
+def _jit(function):
+    # LLVM's passes would take most of this file's time.
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def _draw(model, *axes):
+    shapes, rng = jax.eval_shape(model.init, jax.random.key(0)), np.random.default_rng(0)
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(rng.normal(0, 0.3, (*axes, *leaf.shape)), leaf.dtype), shapes
+    )
+
+
 def _loss(model, params, x):
     return jnp.sum(jnp.sin(model.apply(params, x)))
 
@@ -69,17 +81,14 @@ def test_parameter_counts(factory, shape, outputs, count):
 @pytest.mark.parametrize("name", MODELS)
 def test_mapped_over_nodes_equals_a_loop(name):
     model = SMALL[name](IMAGE, 10)
-    params = jax.vmap(model.init)(jax.random.split(jax.random.key(0), N))
+    params = _draw(model, N)
     x = jax.random.normal(jax.random.key(1), (N, B, *IMAGE))
 
     def one(params, x):
         return model.apply(params, x), jax.grad(lambda p: _loss(model, p, x))(params)
 
-    def compiled(function):  # quickly: LLVM's passes would take most of this file's time
-        return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
-
-    vmapped = compiled(jax.vmap(one))(params, x)
-    single = compiled(one)
+    vmapped = _jit(jax.vmap(one))(params, x)
+    single = _jit(one)
     rows = [single(jax.tree.map(lambda leaf, i=i: leaf[i], params), x[i]) for i in range(N)]
     assert vmapped[0].shape == (N, B, 10)
     _close(vmapped, jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows))
@@ -102,7 +111,7 @@ def test_networks_equal_plain_numpy():
     x = np.random.default_rng(0).normal(size=(B, 6)).astype(np.float32)
     for name, function in (("relu", lambda z: np.maximum(z, 0)), ("tanh", np.tanh)):
         model = mlp(hidden=(5,), activation=name)((6,), 3)  # type: ignore[arg-type]
-        params = jax.tree.map(lambda leaf: leaf + 0.1, model.init(jax.random.key(0)))
+        params = _draw(model)
         first, head = params["Dense_0"], params["Dense_1"]
         hidden = function(x @ np.asarray(first["kernel"]).T + first["bias"])
         _close(model.apply(params, jnp.asarray(x)), hidden @ np.asarray(head["kernel"]).T + head["bias"])
@@ -110,7 +119,7 @@ def test_networks_equal_plain_numpy():
 
 def test_cnn_equals_lax_convolutions():
     model = cnn(channels=(2, 3), hidden=5)(IMAGE, 10)
-    params = model.init(jax.random.key(0))
+    params = _draw(model)
     x = jax.random.normal(jax.random.key(1), (B, *IMAGE))
 
     def reference(params, x):
@@ -126,13 +135,13 @@ def test_cnn_equals_lax_convolutions():
         losses = (lambda p: _loss(model, p, x)), (lambda p: jnp.sum(jnp.sin(reference(p, x))))
         return [jax.value_and_grad(loss)(params) for loss in losses]
 
-    _close(*jax.jit(both, compiler_options={"xla_backend_optimization_level": 0})(params))
+    _close(*_jit(both)(params))
 
 
 def test_integer_images_reach_the_network():
     model = SMALL["linear"](IMAGE, 10)
     x = jnp.arange(B * 64, dtype=jnp.uint8).reshape(B, *IMAGE)
-    params = model.init(jax.random.key(0))
+    params = _draw(model)
     _close(model.apply(params, x), model.apply(params, x.astype(jnp.float32)))
 
 
@@ -143,9 +152,9 @@ def test_integer_images_reach_the_network():
         (lambda: cnn()((3, 28, 1), 10), r"at least 4x4.* have shape \(3, 28, 1\)"),
         (lambda: resnet8()((28, 28), 10), r"resnet8 takes images .* have shape \(28, 28\)"),
         (lambda: resnet8(width=12), "groups=8, width=12"),
-        (lambda: cnn(channels=(16,)), r"channels=\(16,\)"),
+        (lambda: cnn(channels=(16,)), r"channels=\(16,\)"),  # type: ignore[arg-type]
         (lambda: mlp(hidden=(0,)), r"positive, got \(0,\)"),
-        (lambda: mlp(activation="rleu"), "relu, tanh, gelu, got 'rleu'"),
+        (lambda: mlp(activation="rleu"), "relu, tanh, gelu, got 'rleu'"),  # type: ignore[arg-type]
         (
             lambda: linear()((784,), 10).apply({}, jnp.zeros((B, 28, 28))),
             r"takes \[b, 784\], got .*\(4, 28, 28\)",
@@ -210,7 +219,7 @@ def test_other_variables_are_refused():
 
 def test_linen_dropout_is_off():
     model = from_linen(_Dropping(), (6,))
-    params, x = model.init(jax.random.key(0)), jnp.ones((B, 6))
+    params, x = _draw(model), jnp.ones((B, 6))
     _close(model.apply(params, x), nn.Dense(2).apply({"params": params["Dense_0"]}, x))
 
 
@@ -234,7 +243,7 @@ def test_nnx_equals_the_module_itself():
     assert not np.allclose(model.apply(moved, x), module(x))
     _close(model.apply(params, x), module(x))
 
-    grads = jax.grad(lambda p: _loss(model, p, x))(params)
+    grads = jax.eval_shape(jax.grad(lambda p: _loss(model, p, x)), params)
     assert jax.tree.map(jnp.shape, grads) == jax.tree.map(jnp.shape, params)
     nodes = jax.eval_shape(jax.vmap(model.init), jax.random.split(jax.random.key(0), N))
     assert jax.eval_shape(jax.vmap(model.apply, (0, None)), nodes, x).shape == (N, B, 2)
