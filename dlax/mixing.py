@@ -12,6 +12,7 @@ the slots' time with two neighbours and 1.3 to 2.2 times with four, for n from 1
 """
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -29,6 +30,9 @@ Tables = dict[str, Any]  # arrays of one round, or of all rounds with a leading 
 _UNROLL = 16  # slots written out one by one; wider buckets loop over groups of this many
 _DENSE_NODES = 256  # above this a dense product never wins on CPU
 _DENSE_SPARSITY = 8  # n <= 8 k: the product's 2n operations an entry cost less than k reads
+_SLAB_BYTES = 2_000_000  # of columns mixed at once on a CPU: what stays in cache
+_LARGE_BYTES = 16_000_000  # below this the whole message stays there
+_NARROWEST_SLAB = 64  # columns; narrower slabs read memory in too small pieces
 
 
 @dataclass(frozen=True)
@@ -163,12 +167,39 @@ def _mix_leaf(plan: Plan, tables: Tables, leaf: jax.Array) -> jax.Array:
     elif plan.kernel == "dense":
         mixed = jnp.matmul(tables["matrix"], rows, precision=highest)
     else:
-        parts = []
-        for bucket in tables["slots"]:
-            own_rows = rows if len(plan.buckets) == 1 else _take(rows, bucket["rows"])
-            parts.append(_slots(rows, own_rows, bucket["index"], bucket["weight"], bucket["own"]))
-        mixed = parts[0] if len(parts) == 1 else _take(jnp.concatenate(parts), tables["inverse"])
+        mixed = _by_columns(rows, lambda part: _bucketed(plan, tables, part))
     return mixed.reshape(leaf.shape).astype(leaf.dtype)
+
+
+def _by_columns(rows: jax.Array, kernel: Callable[[jax.Array], jax.Array]) -> jax.Array:
+    """Applies a kernel [n, c] -> [n, c] to slabs of columns, in place.
+
+    Columns do not touch one another, so a slab is read into cache once, whatever the number of neighbours, and
+    its result goes where it came from: no second [n, d] array. On 2 cores and 8 neighbours this halves the
+    time of a large mix. Small arrays and accelerators take the kernel whole.
+    """
+    n, d = rows.shape
+    width = _SLAB_BYTES // (n * rows.dtype.itemsize) // 16 * 16
+    if jax.default_backend() != "cpu" or rows.nbytes < _LARGE_BYTES or width < _NARROWEST_SLAB:
+        return kernel(rows)
+
+    def body(i: jax.Array, rows: jax.Array) -> jax.Array:
+        slab = jax.lax.dynamic_slice_in_dim(rows, i * width, width, axis=1)
+        return jax.lax.dynamic_update_slice_in_dim(rows, kernel(slab), i * width, axis=1)
+
+    whole = d // width
+    rows = jax.lax.fori_loop(0, whole, body, rows)
+    if d % width:
+        rows = rows.at[:, whole * width :].set(kernel(rows[:, whole * width :]))
+    return rows
+
+
+def _bucketed(plan: Plan, tables: Tables, rows: jax.Array) -> jax.Array:
+    parts = []
+    for bucket in tables["slots"]:
+        own_rows = rows if len(plan.buckets) == 1 else _take(rows, bucket["rows"])
+        parts.append(_slots(rows, own_rows, bucket["index"], bucket["weight"], bucket["own"]))
+    return parts[0] if len(parts) == 1 else _take(jnp.concatenate(parts), tables["inverse"])
 
 
 def _slots(

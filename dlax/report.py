@@ -29,7 +29,10 @@ _HEADS = {
         "runs that met a non-finite loss or parameter; the other columns leave them out",
     ),
     "rounds": ("rounds", METRICS["round"]),
-    "accuracy_mean": ("accuracy", METRICS["accuracy_mean"] + "; ± is the standard deviation over seeds"),
+    "accuracy_mean": (
+        "accuracy",
+        METRICS["accuracy_mean"] + "; ± is the standard deviation over seeds, blue the best",
+    ),
     "accuracy_worst": ("worst node", METRICS["accuracy_worst"]),
     "accuracy_merged": ("averaged model", METRICS["accuracy_merged"]),
     "test_loss_mean": ("loss", METRICS["test_loss_mean"]),

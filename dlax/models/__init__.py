@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from dlax.models.conv import Conv, avg_pool, max_pool
     from dlax.models.dense import Dense
 
-MODELS: dict[str, Callable[..., ModelFactory]] = {"linear": linear, "mlp": mlp, "cnn": cnn, "resnet8": resnet8}
+MODELS: dict[str, Callable[..., ModelFactory]] = {
+    "linear": linear,
+    "mlp": mlp,
+    "cnn": cnn,
+    "resnet8": resnet8,
+}
 
 __all__ = [
     "MODELS",

@@ -1,17 +1,19 @@
 """Convolution and pooling that do not fall apart when each node has its own weights.
 
 Under `vmap` a `lax.conv` with per-node weights becomes a grouped convolution, which XLA runs naively on a
-CPU; inside `lax.map` it loses its fast kernel too. A matrix product keeps it. Measured on 2 cores: gradient
-of `cnn()` at 28x28x1, 16 nodes, batch 32, ms (fastest of 9 interleaved runs):
+CPU; inside `lax.map` it loses its fast kernel too. A matrix product keeps it. Measured on 2 cores (jax 0.10):
+gradient of `cnn()` at 28x28x1, 16 nodes, batch 32, ms, the fastest of 13 interleaved runs:
 
-    16 separate jitted calls, lax.conv                        68
-    16 separate jitted calls, lax.conv and reduce_window     102
-    lax.map, this module                                      74
-    vmap, this module                                        207
+    16 separate jitted calls, lax.conv                        83
+    16 separate jitted calls, lax.conv and reduce_window     117
+    lax.map, this module                                      77
+    vmap, this module                                        187
 
-Variants that were tried under `lax.map`: patches gathered in two steps (first columns, then rows) 78,
-feature-major patches 69 to 80, a product per kernel row 129, a product per kernel offset 344. Max pooling is
-reshape + max; the same network with the maximum of strided slices took 141, of pairs 94.
+Over several runs `lax.map` took 0.9 to 1.15 times the separate calls on idle cores, and more when other work
+filled the memory bus. Tried under `lax.map` and dropped: patches cut in one step (5% faster here, but slower in
+`resnet8` and a third longer to compile), feature-major patches (no gain), one product per kernel row (1.4 times
+the time) or per kernel offset (3.7 times). Max pooling as the maximum of four strided slices doubles the time of
+the network.
 """
 
 import math

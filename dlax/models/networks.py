@@ -64,7 +64,7 @@ def mlp(*, hidden: tuple[int, ...] = (100,), activation: Activation = "relu") ->
 def cnn(*, channels: tuple[int, int] = (16, 32), hidden: int = 100, kernel: int = 5) -> ModelFactory:
     """Two convolutions ("SAME" padding), each with a 2x2 max pool and relu; a dense layer; the head.
 
-    On a CPU run its nodes under `lax.map`: one node's patches stay in cache, which is nearly three times as
+    On a CPU run its nodes under `lax.map`: one node's patches stay in cache, which is two to three times as
     fast as `vmap`.
 
     Args:

@@ -1,0 +1,54 @@
+"""What the tests share: a warm compilation cache, strict shapes, no network, and --slow."""
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+from dlax.data import cache_dir
+
+sys.path.insert(0, str(Path(__file__).parent))  # for tests/references.py, under every import mode
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+
+
+def pytest_configure():
+    # jax writes entries without a lock, so every worker of pytest-xdist keeps a folder of its own.
+    folder = cache_dir() / "tests" / os.environ.get("PYTEST_XDIST_WORKER", "main")
+    settings = {"jax_compilation_cache_dir": str(folder), "jax_persistent_cache_min_compile_time_secs": 0.0}
+    for name, value in settings.items():
+        jax.config.update(name, value)
+        os.environ[name.upper()] = str(value)  # for the programs that tests start
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--slow"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="minutes long; run with --slow"))
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch):
+    """No test may reach the network, neither itself nor through pip."""
+
+    def refuse(self, address):
+        raise OSError(f"tests run without network, and one wanted {address}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+
+
+@pytest.fixture
+def strict_ranks():
+    """[n] + [n, d] is an error: shapes that broadcast by accident hide mistakes.
+
+    Flax's own layers rely on it, so only tests without networks ask for this.
+    """
+    with jax.numpy_rank_promotion("raise"):
+        yield

@@ -1,0 +1,121 @@
+"""Plain NumPy, one node after the other, float64: what the compiled algorithms are compared with.
+
+Nothing here is shared with the package but the data of a problem and, for sampled gradients, its key streams.
+A gradient is a function `grad(i, x, t, k)`: of node i at x, local step k of round t.
+"""
+
+import jax
+import numpy as np
+
+from dlax.simulate.streams import round_key, stream
+
+
+def quadratic_gradient(problem):
+    """∇fᵢ(x) = Aᵢ (x − x*) + gᵢ, exact."""
+    A, g, optimum = problem.local["A"], problem.local["g"], problem.shared["optimum"]
+    return lambda i, x, t, k: A[i] @ (x - optimum) + g[i]
+
+
+def least_squares_gradient(problem):
+    """∇fᵢ(x) = Aᵢᵀ (Aᵢ x − bᵢ) / s, on all rows of node i."""
+    A, b = problem.local["A"], problem.local["b"]
+    return lambda i, x, t, k: A[i].T @ (A[i] @ x - b[i]) / len(b[i])
+
+
+def logistic_gradient(problem, *, seed, batch_size, local_steps):
+    """Logistic loss on the minibatches that the engine draws; x is [w, c] in one vector."""
+    x_all, y_all = problem.shared["x"].astype(np.float64), problem.shared["y"]
+    start, count, weight = (problem.local[name] for name in ("start", "count", "weight"))
+
+    def grad(i, x, t, k):
+        rows = start[i] + minibatch(seed, t, k, i, int(count[i]), batch_size, local_steps)
+        total = np.zeros_like(x)
+        for row in rows:
+            a, sign = np.append(x_all[row], 1.0), 2.0 * y_all[row] - 1
+            total -= sign * a / (1 + np.exp(sign * (a @ x)))
+        return weight[i] * total / batch_size + problem.shared["l2"] * x
+
+    return grad
+
+
+def minibatch(seed, t, k, i, count, batch_size, local_steps):
+    """Positions of the samples that node i draws for local step k of round t."""
+    key = stream(round_key(jax.random.key(seed), t), "algorithm")
+    if local_steps > 1:
+        key = jax.random.split(key, local_steps)[k]
+    key = jax.random.fold_in(stream(key, "data"), i)
+    return np.asarray(jax.random.bits(key, (batch_size,), np.uint32)).astype(np.int64) % count
+
+
+def average(W, x):
+    """Row i is Σⱼ W_ij xⱼ."""
+    mixed = np.zeros_like(x)
+    for i in range(len(x)):
+        for j in range(len(x)):
+            mixed[i] += W[i, j] * x[j]
+    return mixed
+
+
+class LocalSgd:
+    """K steps of SGD with momentum on every node; the momentum outlives the round."""
+
+    def __init__(self, grad, lr, local_steps, momentum, like):
+        self.grad, self.lr, self.local_steps, self.momentum = grad, lr, local_steps, momentum
+        self.velocity = np.zeros_like(like)
+
+    def __call__(self, x, t):
+        x = x.copy()
+        for i in range(len(x)):
+            for k in range(self.local_steps):
+                self.velocity[i] = self.momentum * self.velocity[i] + self.grad(i, x[i], t, k)
+                x[i] -= self.lr * self.velocity[i]
+        return x
+
+
+def dsgd(grad, W, x, *, lr, rounds, order="adapt_then_combine", local_steps=1, momentum=0.0):
+    """D-SGD; W is a function of the round."""
+    local = LocalSgd(grad, lr, local_steps, momentum, x)
+    for t in range(rounds):
+        if order == "adapt_then_combine":
+            x = average(W(t), local(x, t))
+        elif order == "combine_then_adapt":
+            x = local(average(W(t), x), t)
+        else:
+            x = average(W(t), x) + (local(x, t) - x)
+    return x
+
+
+def gradient_tracking(grad, W, x, *, lr, rounds):
+    """DIGing as published, y₀ = g(x₀); both messages of round t travel over W(t)."""
+    n = len(x)
+    y = old = np.zeros_like(x)
+    for t in range(rounds):
+        new = np.stack([grad(i, x[i], t, 0) for i in range(n)])
+        y = new if t == 0 else average(W(t), y) + new - old
+        x, old = average(W(t), x) - lr * y, new
+    return x
+
+
+def local_only(grad, W, x, *, lr, rounds, local_steps=1, momentum=0.0):
+    """Every node on its own; the graph is not used."""
+    local = LocalSgd(grad, lr, local_steps, momentum, x)
+    for t in range(rounds):
+        x = local(x, t)
+    return x
+
+
+def centralized_sgd(grad, W, x, *, lr, rounds, momentum=0.0):
+    """One model that follows the average gradient; the graph is not used."""
+    n, model, velocity = len(x), x.mean(axis=0), np.zeros_like(x[0])
+    for t in range(rounds):
+        velocity = momentum * velocity + sum(grad(i, model, t, 0) for i in range(n)) / n
+        model = model - lr * velocity
+    return np.tile(model, (n, 1))
+
+
+def fedavg(grad, W, x, *, lr, rounds, local_steps=1, momentum=0.0):
+    """Local steps, then the plain mean; the graph is not used."""
+    local = LocalSgd(grad, lr, local_steps, momentum, x)
+    for t in range(rounds):
+        x = np.tile(local(x, t).mean(axis=0), (len(x), 1))
+    return x
