@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import rich.box
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -16,13 +17,25 @@ if TYPE_CHECKING:
     from dlax.results import Result
     from dlax.simulate import Snapshot
 
+# Columns of the table that ends a run; the report has all.
+_SUMMARY = {
+    "accuracy_mean": "accuracy",
+    "accuracy_worst": "worst",
+    "accuracy_merged": "merged",
+    "suboptimality": "f(x̄) − f*",
+    "distance": "distance",
+    "consensus": "consensus",
+    "megabytes_node": "MB/node",
+    "seconds_run": "seconds",
+}
+
 app = typer.Typer(
     help="Decentralized learning in JAX: a network of learners trained as one compiled run.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 120)
 errors = Console(stderr=True)
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="dotted.path=value, such as algorithm.lr=0.1")]
@@ -260,8 +273,9 @@ def _finish(results: list["Result"], folder: Path) -> None:
 
     draw(results, folder)
     summary = report.summary(results)
-    table = Table(*[str(column) for column in summary.columns])
-    for row in summary.itertuples(index=False):
+    shown = {column: heading for column, heading in _SUMMARY.items() if column in summary.columns}
+    table = Table("result", *shown.values(), box=rich.box.SIMPLE, pad_edge=False)
+    for row in summary[["result", *shown]].itertuples(index=False):
         table.add_row(*[_cell(value) for value in row])
     console.print(table)
     for result in results:
@@ -275,7 +289,7 @@ def _finish(results: list["Result"], folder: Path) -> None:
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _first_line(factory: Callable[..., Any]) -> str:

@@ -31,9 +31,13 @@ _TRACED_SPECS = ("algorithm", "channel")  # parts of the compiled program whose 
 
 class _Clock(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid")
-    gradient: float = pydantic.Field(default=1.0, ge=0, description="simulated time of one minibatch gradient")
+    gradient: float = pydantic.Field(
+        default=1.0, ge=0, description="simulated time of one minibatch gradient"
+    )
     latency: float = pydantic.Field(default=0.0, ge=0, description="simulated time until a message arrives")
-    bandwidth: float = pydantic.Field(default=float("inf"), gt=0, description="bits a node sends per unit of time")
+    bandwidth: float = pydantic.Field(
+        default=float("inf"), gt=0, description="bits a node sends per unit of time"
+    )
 
 
 class Experiment(pydantic.BaseModel):
@@ -51,14 +55,13 @@ class Experiment(pydantic.BaseModel):
     channel: Any = pydantic.Field(default="linear", description="how messages travel")
     algorithm: Any = pydantic.Field(description="what a node does in a round")
     rounds: int = pydantic.Field(ge=1, description="T, rounds to run")
-    eval_every: int | None = pydantic.Field(default=None, ge=1, description="rounds between evaluations; default T / 20"
-    )
-    seeds: int | list[int] = pydantic.Field(default=1, description="how many seeds (0, 1, ...), or which")
-    start: Start = pydantic.Field(default="common", description="nodes start from one draw, or each from its own")
-    participation: float | None = pydantic.Field(default=None, gt=0, le=1, description="chance to take part in a round"
-    )
+    eval_every: int | None = pydantic.Field(default=None, ge=1, description="rounds; default T / 20")
+    seeds: int | list[int] = pydantic.Field(default=1, description="how many, or which")
+    start: Start = pydantic.Field(default="common", description="one draw for all, or one each")
+    participation: float | None = pydantic.Field(default=None, gt=0, le=1, description="chance to take part")
     precision: Literal["float32", "float64"] = "float32"
-    execution: Literal["auto", "vmap", "map"] = pydantic.Field(default="auto", description="nodes' gradients together or one by one"
+    execution: Literal["auto", "vmap", "map"] = pydantic.Field(
+        default="auto", description="nodes' gradients together or one by one"
     )
     clock: _Clock = pydantic.Field(default=_Clock(), description="what a round costs in simulated time")
     vmap: dict[str, list[float]] = pydantic.Field(

@@ -31,7 +31,9 @@ def measure(names: list[str] | None = None, *, quick: bool = False) -> Iterator[
     """
     for name in names or list(GROUPS):
         if name not in GROUPS:
-            raise ValueError(f"bench: unknown group {name!r}; choose from {', '.join(GROUPS)}{suggest(name, GROUPS)}")
+            raise ValueError(
+                f"bench: unknown group {name!r}; choose from {', '.join(GROUPS)}{suggest(name, GROUPS)}"
+            )
     for name in names or list(GROUPS):
         yield from GROUPS[name](quick)
 

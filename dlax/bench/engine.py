@@ -44,7 +44,9 @@ def _overhead(quick: bool) -> Iterator[dict[str, Any]]:
     seconds = interleave(
         {"simulate": through_simulate, "by hand": by_hand(problem, rounds)}, repeats=2 if quick else 9
     )
-    yield row(f"D-SGD run, MLP n={n}: simulate / by hand", ratio(seconds, "simulate", "by hand"), "x", most=1.05)
+    yield row(
+        f"D-SGD run, MLP n={n}: simulate / by hand", ratio(seconds, "simulate", "by hand"), "x", most=1.05
+    )
 
 
 def by_hand(problem: Any, rounds: int) -> Callable[[], None]:
@@ -89,7 +91,9 @@ def _convolution(quick: bool) -> Iterator[dict[str, Any]]:
 
     grad = jax.grad(loss)
     together = jax.jit(
-        (lambda p, x, y: jax.lax.map(lambda a: grad(*a), (p, x, y))) if model.on_cpu == "map" else jax.vmap(grad)
+        (lambda p, x, y: jax.lax.map(lambda a: grad(*a), (p, x, y)))
+        if model.on_cpu == "map"
+        else jax.vmap(grad)
     )
     single = jax.jit(grad)
     apart = [jax.tree.map(lambda leaf: leaf[i], (params, x, y)) for i in range(n)]  # noqa: B023 - used at once
@@ -100,7 +104,12 @@ def _convolution(quick: bool) -> Iterator[dict[str, Any]]:
         },
         repeats=2 if quick else 9,
     )
-    yield row(f"CNN gradients n={n}: together / separate calls", ratio(seconds, "together", "separate"), "x", most=1.2)
+    yield row(
+        f"CNN gradients n={n}: together / separate calls",
+        ratio(seconds, "together", "separate"),
+        "x",
+        most=1.2,
+    )
 
 
 def _growth(quick: bool) -> Iterator[dict[str, Any]]:
@@ -128,7 +137,9 @@ def _million(quick: bool) -> Iterator[dict[str, Any]]:
     problem = quadratic(n, dim=10, hessian="common")
     topology = random_regular(n, degree=4)
     simulate(dsgd, problem, topology, rounds=100, eval_every=100, hyper={"lr": 0.1})
-    yield row(f"{n:,} nodes, d=10, 4-regular, 100 rounds, all included", time.perf_counter() - start, "s", most=60)
+    yield row(
+        f"{n:,} nodes, d=10, 4-regular, 100 rounds, all included", time.perf_counter() - start, "s", most=60
+    )
 
 
 _MEMORY = """
@@ -158,7 +169,7 @@ print(json.dumps(copies))
 
 
 def _memory(quick: bool) -> Iterator[dict[str, Any]]:
-    """Peak resident memory of a run beyond that of the same run with a tiny model, in copies of the parameters."""
+    """Peak resident memory of a run beyond that of the same with a tiny model, in copies of the parameters."""
     n, hidden = (4, 64) if quick else (64, 2000)
     code = _MEMORY.format(n=n, hidden=hidden)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -189,9 +200,16 @@ def _compilation(quick: bool) -> Iterator[dict[str, Any]]:
             slowest, name = max((slowest, name), (result.seconds["compile"], path.stem))
         if configs:
             yield row(f"compile, slowest shipped config ({name})", slowest, "s", most=10)
-        changed = cell.model_copy(update={"seeds": [7] * 1 if cell.seeds == 1 else list(range(5, 5 + cell.seeds))})
+        changed = cell.model_copy(
+            update={"seeds": [7] * 1 if cell.seeds == 1 else list(range(5, 5 + cell.seeds))}
+        )
         changed.algorithm = {**changed.algorithm, "lr": 0.0123}
-        yield row("compile, same structure with other seeds and lr", experiment.run(changed).seconds["compile"], "s", most=0)
+        yield row(
+            "compile, same structure with other seeds and lr",
+            experiment.run(changed).seconds["compile"],
+            "s",
+            most=0,
+        )
     finally:
         jax.config.update("jax_enable_compilation_cache", cached)
 

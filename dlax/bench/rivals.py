@@ -37,7 +37,9 @@ def _steady(quick: bool) -> Iterator[dict[str, Any]]:
             calls = {"dlax": lambda: ours(rounds), "torch": lambda: theirs(rounds)}  # noqa: B023 - timed at once
             seconds = interleave(calls, repeats=2 if quick else 11)
             target = None if n != 64 else (2.0 if hidden else 3.0)
-            yield row(f"{name}, n={n}, steady: PyTorch / dlax", ratio(seconds, "torch", "dlax"), "x", least=target)
+            yield row(
+                f"{name}, n={n}, steady: PyTorch / dlax", ratio(seconds, "torch", "dlax"), "x", least=target
+            )
 
 
 def _cold(quick: bool) -> Iterator[dict[str, Any]]:

@@ -38,7 +38,19 @@ def row(
 ) -> dict[str, Any]:
     """A row of the table; its target is a largest or a smallest value, or there is none."""
     if most is not None:
-        return {"name": name, "value": value, "unit": unit, "target": f"≤ {most:g}", "holds": bool(value <= most)}
+        return {
+            "name": name,
+            "value": value,
+            "unit": unit,
+            "target": f"≤ {most:g}",
+            "holds": bool(value <= most),
+        }
     if least is not None:
-        return {"name": name, "value": value, "unit": unit, "target": f"≥ {least:g}", "holds": bool(value >= least)}
+        return {
+            "name": name,
+            "value": value,
+            "unit": unit,
+            "target": f"≥ {least:g}",
+            "holds": bool(value >= least),
+        }
     return {"name": name, "value": value, "unit": unit, "target": "", "holds": None}

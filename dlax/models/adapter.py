@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from dlax.types import Key, Model, Tree
+from dlax.types import Execution, Key, Model, Tree
 
 if TYPE_CHECKING:  # flax costs import time; only those who build a network pay it
     from flax import linen, nnx
@@ -17,7 +17,11 @@ _SWITCHES = {"deterministic": True, "train": False, "training": False}
 
 
 def from_linen(
-    module: "linen.Module", input_shape: tuple[int, ...], *, input_dtype: Any = jnp.float32
+    module: "linen.Module",
+    input_shape: tuple[int, ...],
+    *,
+    input_dtype: Any = jnp.float32,
+    on_cpu: Execution = "vmap",
 ) -> Model:
     """Make a model of a flax linen module.
 
@@ -29,6 +33,7 @@ def from_linen(
       input_shape: shape of one example, without the batch axis.
       input_dtype: what the module is initialised with. Integers (tokens, bytes) reach the module as they are;
         floating inputs are cast to the dtype of the params, so float64 params compute in float64.
+      on_cpu: how a CPU should go over the nodes: "vmap" for dense layers, "map" for convolutions.
 
     Returns:
       `init(key) -> params`, the module's "params" collection, and `apply(params, x [b, *input_shape])`.
@@ -53,11 +58,14 @@ def from_linen(
         outputs: Any = module.apply({"params": params}, _input(params, x, input_shape), **switches)
         return outputs
 
-    return Model(init, apply)
+    return Model(init, apply, on_cpu)
 
 
 def from_nnx(
-    make_module: Callable[["nnx.Rngs"], "nnx.Module"], input_shape: tuple[int, ...] | None = None
+    make_module: Callable[["nnx.Rngs"], "nnx.Module"],
+    input_shape: tuple[int, ...] | None = None,
+    *,
+    on_cpu: Execution = "vmap",
 ) -> Model:
     """Make a model of a flax nnx module.
 
@@ -68,6 +76,7 @@ def from_nnx(
         `lambda rngs: nnx.Linear(784, 10, rngs=rngs)`.
       input_shape: shape of one example, without the batch axis, which `apply` then checks. None checks
         nothing: an nnx module knows its sizes.
+      on_cpu: how a CPU should go over the nodes: "vmap" for dense layers, "map" for convolutions.
 
     Returns:
       `init(key) -> params`, nested dicts of arrays, and `apply(params, x [b, ...])`. Floating inputs are cast
@@ -105,7 +114,7 @@ def from_nnx(
         module = nnx.merge(graph, state, jax.tree.map(_blank, abstract_streams))
         return module(_input(params, x, input_shape))
 
-    return Model(init, apply)
+    return Model(init, apply, on_cpu)
 
 
 def _switches(module: "linen.Module") -> dict[str, Any]:

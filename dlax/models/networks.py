@@ -88,7 +88,7 @@ def cnn(*, channels: tuple[int, int] = (16, 32), hidden: int = 100, kernel: int 
         from dlax.models.modules import CNN
 
         _image("cnn", input_shape, smallest=4)
-        return from_linen(CNN(channels, hidden, num_outputs, kernel), input_shape)
+        return from_linen(CNN(channels, hidden, num_outputs, kernel), input_shape, on_cpu="map")
 
     return build
 
@@ -122,7 +122,7 @@ def resnet8(*, width: int = 16, groups: int = 8) -> ModelFactory:
         from dlax.models.modules import ResNet8
 
         _image("resnet8", input_shape, smallest=1)
-        return from_linen(ResNet8(width, groups, num_outputs), input_shape)
+        return from_linen(ResNet8(width, groups, num_outputs), input_shape, on_cpu="map")
 
     return build
 

@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from dlax.data import Dataset, Partition, iid
@@ -11,10 +10,11 @@ from dlax.problems.finite_sum import (
     NodeWeights,
     check_batch_size,
     evaluator,
-    global_objective,
     hold_out,
     lay_out,
     local_loss,
+    probe,
+    probed_objective,
 )
 from dlax.types import Problem
 
@@ -63,11 +63,7 @@ def classification(
         raise ValueError(f"classification: held_out must be at least 1, or null for all, got {held_out}")
     samples = lay_out(dataset, n, partition, node_weights=node_weights, l2=l2, seed=seed)
     network = model(dataset.x_train.shape[1:], dataset.num_classes)
-    shared = dict(samples.shared)
-    if len(shared["y"]) > _PROBE:
-        probe = np.random.default_rng(seed).permutation(len(shared["y"]))[:_PROBE]
-        shared["probe"] = np.sort(probe).astype(np.int32)
-        shared["total"] = np.float64(shared["weight"].sum())
+    shared = samples.shared | probe(samples, _PROBE, seed)
     loss = optax.softmax_cross_entropy_with_integer_labels
 
     def predict(outputs: jax.Array) -> jax.Array:
@@ -79,7 +75,7 @@ def classification(
         loss=local_loss(network.apply, loss, batch_size, int(samples.local["count"].max())),
         local=samples.local,
         shared=shared,
-        objective=global_objective(network.apply, loss),
+        objective=probed_objective(network.apply, loss),
         evaluate=evaluator(network.apply, loss, predict),
         held=hold_out(dataset, held_out, seed),
         table=samples.table,

@@ -15,12 +15,13 @@ import numpy as np
 
 from dlax import tree
 from dlax.data import Dataset, Partition, partition_table, split
-from dlax.types import Info, Key, Problem, Tree
+from dlax.types import Info, Key, Tree
 
 NodeWeights = Literal["equal", "samples"]
 SampleLoss = Callable[[jax.Array, jax.Array], jax.Array]  # outputs [b, c], labels [b] -> losses [b]
 
-_EVALUATION_CHUNK = 500  # held-out samples a step: bounds the activations of an evaluation
+# Samples evaluated together: a CNN's activations then stay in cache (64 took a third of the time of 500).
+_CHUNK = 64
 
 
 class Samples(NamedTuple):
@@ -101,18 +102,48 @@ def local_loss(
 def global_objective(
     apply: Callable[[Tree, jax.Array], jax.Array], loss: SampleLoss
 ) -> Callable[[Tree, Tree, Tree], jax.Array]:
-    """f at one model, over the samples in `shared["probe"]` (indices) or all of them."""
+    """f at one model, over all samples."""
 
     def value(params: Tree, local: Tree, shared: Tree) -> jax.Array:
         del local
-        x, y, weight = shared["x"], shared["y"], shared["weight"]
-        if "probe" in shared:
-            x, y = x[shared["probe"]], y[shared["probe"]]
-            weight = weight[shared["probe"]]
-            weight = weight / jnp.maximum(jnp.sum(weight), 1e-30) * shared["total"]
-        return jnp.sum(weight * loss(apply(params, x), y)) + _penalty(params, shared)
+        losses = loss(apply(params, shared["x"]), shared["y"])
+        return jnp.sum(shared["weight"] * losses) + _penalty(params, shared)
 
     return value
+
+
+def probed_objective(
+    apply: Callable[[Tree, jax.Array], jax.Array], loss: SampleLoss
+) -> Callable[[Tree, Tree, Tree], jax.Array]:
+    """f at one model, over the samples that `probe` drew, in chunks that a network's activations fit."""
+
+    def value(params: Tree, local: Tree, shared: Tree) -> jax.Array:
+        del local
+
+        @jax.checkpoint
+        def chunk(part: tuple[jax.Array, jax.Array]) -> jax.Array:
+            index, weight = part
+            return jnp.sum(weight * loss(apply(params, shared["x"][index]), shared["y"][index]))
+
+        sums = jax.lax.map(chunk, (shared["probe"], shared["probe_weight"]))
+        return jnp.sum(sums) + _penalty(params, shared)
+
+    return value
+
+
+def probe(samples: Samples, limit: int, seed: int) -> dict[str, np.ndarray]:
+    """Up to `limit` training samples drawn at random, in chunks.
+
+    Returns:
+      `probe` `[chunks, size]` indices and `probe_weight` `[chunks, size]`, scaled so that they sum to what the
+      weights of all samples sum to; padding has weight zero.
+    """
+    weight = samples.shared["weight"]
+    drawn = np.arange(len(weight))
+    if limit < len(weight):
+        drawn = np.sort(np.random.default_rng(seed).permutation(len(weight))[:limit])
+    chosen = weight[drawn] * (weight.sum() / weight[drawn].sum())
+    return {"probe": _fold(drawn.astype(np.int32)), "probe_weight": _fold(chosen)}
 
 
 def evaluator(
@@ -139,15 +170,15 @@ def hold_out(data: Dataset, limit: int | None, seed: int) -> dict[str, np.ndarra
     if limit is not None and limit < len(y):
         keep = np.sort(np.random.default_rng(seed).permutation(len(y))[:limit])
         x, y = x[keep], y[keep]
-    size = min(_EVALUATION_CHUNK, len(y))
-    chunks = -(-len(y) // size)
-    missing = chunks * size - len(y)
+    return {"x": _fold(x), "y": _fold(y), "mask": _fold(np.ones(len(y)))}
 
-    def fold(values: np.ndarray) -> np.ndarray:
-        padded = np.concatenate([values, np.zeros((missing, *values.shape[1:]), values.dtype)])
-        return padded.reshape(chunks, size, *values.shape[1:])
 
-    return {"x": fold(x), "y": fold(y), "mask": fold(np.ones(len(y)))}
+def _fold(values: np.ndarray) -> np.ndarray:
+    """`[N, ...]` -> `[chunks, size, ...]`, padded with zeros."""
+    size = min(_CHUNK, len(values))
+    chunks = -(-len(values) // size)
+    padding = np.zeros((chunks * size - len(values), *values.shape[1:]), values.dtype)
+    return np.concatenate([values, padding]).reshape(chunks, size, *values.shape[1:])
 
 
 def check_batch_size(who: str, batch_size: int | None) -> None:
@@ -158,16 +189,3 @@ def check_batch_size(who: str, batch_size: int | None) -> None:
 
 def _penalty(params: Tree, shared: Tree) -> jax.Array:
     return 0.5 * shared["l2"] * tree.squared_norm(params)
-
-
-__all__ = [
-    "NodeWeights",
-    "Problem",
-    "Samples",
-    "check_batch_size",
-    "evaluator",
-    "global_objective",
-    "hold_out",
-    "lay_out",
-    "local_loss",
-]

@@ -1,0 +1,333 @@
+"""Problems: what they promise to know is true, and every node draws from its own samples."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+from dlax.data import DATASETS, empty_nodes, from_arrays, iid, quantity_skew
+from dlax.problems import PROBLEMS, least_squares, logistic, quadratic, softmax
+from dlax.problems.finite_sum import evaluator, hold_out
+
+
+def objective(problem, params):
+    """f and ∇f at one model, in float64."""
+    with jax.enable_x64(True):
+        arguments = jax.tree.map(jnp.asarray, (params, problem.local, problem.shared))
+        return jax.device_get(jax.jit(jax.value_and_grad(problem.objective))(*arguments))
+
+
+def node_gradients(problem, params, draws=1):
+    """Losses [draws, n] and gradients [draws, n, ...] of every node at one model, in float64."""
+
+    def one(key, params, local, shared):
+        return jax.value_and_grad(problem.loss)(params, key, local, shared)
+
+    over_nodes = jax.vmap(one, (0, None, 0, None))
+    with jax.enable_x64(True):
+        keys = jax.random.split(jax.random.key(0), (draws, problem.n))
+        arguments = jax.tree.map(jnp.asarray, (params, problem.local, problem.shared))
+        return jax.device_get(jax.jit(jax.vmap(over_nodes, (0, None, None, None)))(keys, *arguments))
+
+
+def once(result):
+    """The only draw of `node_gradients`."""
+    return jax.tree.map(lambda leaf: leaf[0], result)
+
+
+def flat(tree):
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+
+
+# ------------------------------------------------------------------------------------------------ quadratic
+
+
+@pytest.mark.parametrize("hessian", ["random", "common"])
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_quadratic_keeps_its_promises(n, hessian):
+    problem = quadratic(n, dim=4, condition=25.0, heterogeneity=3.0, hessian=hessian)
+    value, grads = objective(problem, problem.optimum)
+    assert value == problem.minimum == 0
+    np.testing.assert_allclose(flat(grads), 0, atol=1e-15)
+    np.testing.assert_allclose(np.linalg.norm(problem.optimum["x"]), 1)
+
+    _, at_optimum = once(node_gradients(problem, problem.optimum))
+    zeta = np.mean(np.sum(at_optimum["x"] ** 2, axis=1))
+    np.testing.assert_allclose(zeta, 9.0 if n > 1 else 0.0, rtol=1e-12)
+
+    matrices = problem.local["A"] if hessian == "random" else [np.diag(problem.shared["a"])]
+    for A in matrices:
+        eigenvalues = np.linalg.eigvalsh(A)
+        np.testing.assert_allclose(np.diff(np.log(eigenvalues)), np.log(25) / 3, rtol=1e-10)
+        np.testing.assert_allclose(eigenvalues[[0, -1]], [1 / 25, 1])
+
+
+@pytest.mark.parametrize("hessian", ["random", "common"])
+def test_quadratic_objective_is_the_mean_of_the_nodes_losses(hessian):
+    problem = quadratic(5, dim=4, hessian=hessian)
+    x = {"x": np.arange(4.0)}
+    losses, grads = once(node_gradients(problem, x))
+    value, total = objective(problem, x)
+    np.testing.assert_allclose(value, np.mean(losses), rtol=1e-12)
+    np.testing.assert_allclose(total["x"], np.mean(grads["x"], axis=0), atol=1e-12)
+
+
+def test_quadratic_noise_is_unbiased_with_the_variance_asked_for():
+    n, sigma, dim = 5000, 2.0, 3
+    noisy = quadratic(n, dim=dim, noise=sigma, hessian="common")
+    exact = quadratic(n, dim=dim, hessian="common")
+    losses, noisy_grads = once(node_gradients(noisy, noisy.optimum))
+    exact_losses, grads = once(node_gradients(exact, noisy.optimum))
+    np.testing.assert_array_equal(losses, exact_losses)
+    xi = noisy_grads["x"] - grads["x"]
+    # ξ has n · d independent normal entries of variance σ²/d; ‖ξ‖² d/σ² is chi-square with d degrees.
+    np.testing.assert_allclose(xi.mean(axis=0), 0, atol=5 * sigma / np.sqrt(dim * n))
+    deviation = sigma**2 * np.sqrt(2 / dim / n)
+    np.testing.assert_allclose(np.mean(np.sum(xi**2, axis=1)), sigma**2, atol=5 * deviation)
+
+
+# -------------------------------------------------------------------------------------------- least squares
+
+
+@pytest.mark.parametrize("n", [1, 2, 6])
+def test_least_squares_optimum_and_minimum(n):
+    problem = least_squares(n, dim=4, samples=6, heterogeneity=2.0)
+    value, grads = objective(problem, problem.optimum)
+    np.testing.assert_allclose(value, problem.minimum, rtol=1e-12)
+    np.testing.assert_allclose(flat(grads), 0, atol=1e-13)
+    A, b = problem.local["A"].reshape(-1, 4), problem.local["b"].reshape(-1)
+    np.testing.assert_allclose(problem.optimum["x"], np.linalg.solve(A.T @ A, A.T @ b), rtol=1e-10)
+    x = {"x": np.arange(4.0)}
+    np.testing.assert_allclose(objective(problem, x)[0], np.mean((A @ x["x"] - b) ** 2) / 2, rtol=1e-12)
+    np.testing.assert_allclose(objective(problem, x)[0], np.mean(once(node_gradients(problem, x))[0]), rtol=1e-12)
+
+
+def test_least_squares_samples_are_unbiased():
+    full, sampled = (least_squares(4, dim=2, samples=5, batch_size=b) for b in (None, 2))
+    x = {"x": np.ones(2)}
+    draws = node_gradients(sampled, x, draws=400)[1]["x"]
+    exact = once(node_gradients(full, x))[1]["x"]
+    deviation = draws.std(axis=0) / np.sqrt(len(draws))
+    assert (np.abs(draws.mean(axis=0) - exact) < 5 * deviation).all()
+    assert (draws.std(axis=0) > 0).all()
+
+
+# ------------------------------------------------------------------------------- finite sums over real samples
+
+
+def dataset(classes, N=60):
+    """Points in three dimensions whose classes overlap."""
+    rng = np.random.default_rng(classes)
+    x = rng.normal(size=(N, 3)).astype(np.float32)
+    y = np.argmax(x @ rng.normal(size=(3, classes)) + rng.gumbel(size=(N, classes)), axis=1)
+    return from_arrays(x, y, x[:17] + 0.5, y[:17], num_classes=classes)
+
+
+REGRESSIONS = {"logistic": (logistic, dataset(2)), "softmax": (softmax, dataset(3))}
+regressions = pytest.mark.parametrize("name", REGRESSIONS)
+
+
+def make(name, n=4, **options):
+    factory, data = REGRESSIONS[name]
+    return factory(n, dataset=data, **{"l2": 0.01, **options})
+
+
+@regressions
+@pytest.mark.parametrize("node_weights", ["equal", "samples"])
+def test_regression_optimum(name, node_weights):
+    problem = make(name, partition=quantity_skew(alpha=0.5), node_weights=node_weights)
+    value, grads = objective(problem, problem.optimum)
+    assert np.linalg.norm(flat(grads)) < 1e-7
+    np.testing.assert_allclose(value, problem.minimum, rtol=1e-12)
+    rng = np.random.default_rng(0)
+    for scale in (1e-3, 1.0):
+        step = jax.tree.map(lambda leaf: rng.normal(size=np.shape(leaf)), problem.optimum)
+        other = jax.tree.map(lambda leaf, move: leaf + scale * move, problem.optimum, step)  # noqa: B023
+        assert objective(problem, other)[0] > problem.minimum
+
+
+def plain_losses(name, params, x, y):
+    """Cross entropy of each sample, a sample at a time, in float64."""
+    losses = []
+    for a, label in zip(x.astype(float), y, strict=True):
+        outputs = a @ np.asarray(params["w"]) + np.asarray(params["c"])
+        if name == "logistic":
+            outputs = np.array([0.0, outputs])
+        losses.append(np.log(np.sum(np.exp(outputs))) - outputs[label])
+    return np.array(losses)
+
+
+def some_params(problem):
+    rng = np.random.default_rng(3)
+    with jax.enable_x64(True):
+        shapes = jax.eval_shape(problem.init, jax.random.key(0))
+    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), shapes)
+
+
+@regressions
+@pytest.mark.parametrize("node_weights", ["equal", "samples"])
+def test_full_batches_of_unequal_nodes_are_plain_means(name, node_weights):
+    """The padded, masked loss against the mean over the node's samples; weights by hand; f is their mean."""
+    problem = make(name, partition=quantity_skew(alpha=0.5), batch_size=None, node_weights=node_weights)
+    params = some_params(problem)
+    losses, grads = once(node_gradients(problem, params))
+    start, count = problem.local["start"], problem.local["count"]
+    assert len(set(count)) > 1
+    x, y = problem.shared["x"], problem.shared["y"]
+    penalty = 0.005 * np.sum(flat(params) ** 2)
+    for i in range(4):
+        mine = slice(start[i], start[i] + count[i])
+        weight = 1.0 if node_weights == "equal" else 4 * count[i] / 60
+        assert problem.local["weight"][i] == pytest.approx(weight, rel=1e-12)
+        want = weight * plain_losses(name, params, x[mine], y[mine]).mean() + penalty
+        np.testing.assert_allclose(losses[i], want, rtol=1e-10)
+    value, total = objective(problem, params)
+    np.testing.assert_allclose(value, np.mean(losses), rtol=1e-10)
+    np.testing.assert_allclose(flat(total), flat(jax.tree.map(lambda g: g.mean(axis=0), grads)), rtol=1e-10)
+
+
+def test_weights_by_samples_make_the_split_disappear():
+    """wᵢ = n sᵢ / N: f is the mean over all samples, whoever holds them."""
+    values = []
+    for partition in (iid(), quantity_skew(alpha=0.3)):
+        problem = make("softmax", partition=partition, node_weights="samples")
+        values.append(objective(problem, some_params(problem))[0])
+        np.testing.assert_allclose(problem.shared["weight"], 1 / 60)
+    np.testing.assert_allclose(*values, rtol=1e-12)
+
+
+@regressions
+@pytest.mark.parametrize("batch_size", [None, 8])
+def test_nodes_without_data_feel_the_regulariser_only(name, batch_size):
+    problem = make(name, n=6, partition=empty_nodes(fraction=0.4), batch_size=batch_size)
+    params = some_params(problem)
+    losses, grads = once(node_gradients(problem, params))
+    without = np.flatnonzero(problem.local["count"] == 0)
+    assert len(without) == 2 and (problem.local["weight"][without] == 0).all()
+    for i in without:
+        np.testing.assert_allclose(losses[i], 0.005 * np.sum(flat(params) ** 2), rtol=1e-12)
+        for g, leaf in zip(jax.tree.leaves(grads), jax.tree.leaves(params), strict=True):
+            np.testing.assert_allclose(g[i], 0.01 * leaf, rtol=1e-12)
+    unregularised = make(name, n=6, partition=empty_nodes(fraction=0.4), batch_size=batch_size, l2=0.0, optimum=False)
+    _, grads = once(node_gradients(unregularised, params))
+    assert all((g[without] == 0).all() for g in jax.tree.leaves(grads))
+
+
+def drawn_samples(problem, batch_size, draws):
+    """How often every node drew every row [draws, n, N]: gradients of a model that is linear in the row."""
+    N = len(problem.shared["y"])
+    problem = problem._replace(shared=problem.shared | {"x": np.eye(N, dtype=np.float32)})
+    _, grads = node_gradients(problem, {"w": np.zeros(N), "c": np.zeros(())}, draws)
+    return grads["w"] * (2 - 4 * problem.shared["y"]) * batch_size  # each row pulls by ±1/2 over the batch
+
+
+def test_minibatches_are_uniform_over_the_nodes_own_samples():
+    batch_size, repeats = 4, 500
+    problem = make("logistic", partition=quantity_skew(alpha=0.7), batch_size=batch_size, l2=0.0, optimum=False)
+    counts = drawn_samples(problem, batch_size, repeats)
+    np.testing.assert_allclose(counts, np.round(counts), atol=1e-9)
+    for i in range(4):
+        start, count = problem.local["start"][i], problem.local["count"][i]
+        mine = counts[:, i, start : start + count]
+        assert mine.sum() == counts[:, i].sum() == repeats * batch_size
+        if count > 1:
+            assert scipy.stats.chisquare(mine.sum(axis=0)).pvalue > 1e-4
+
+
+@regressions
+@pytest.mark.parametrize("n", [1, 2])
+def test_regressions_of_one_and_two_nodes(name, n):
+    problem = make(name, n=n)
+    assert problem.local["count"].sum() == 60 and problem.table.shape == (n, REGRESSIONS[name][1].num_classes)
+    assert np.linalg.norm(flat(objective(problem, problem.optimum)[1])) < 1e-7
+
+
+@regressions
+def test_held_out_loss_and_accuracy_are_plain_means(name):
+    problem = make(name)
+    data = REGRESSIONS[name][1]
+    params = some_params(problem)
+    with jax.enable_x64(True):
+        got = jax.device_get(problem.evaluate(params, problem.held))
+    outputs = data.x_test.astype(float) @ params["w"] + params["c"]
+    predicted = outputs > 0 if name == "logistic" else outputs.argmax(axis=1)
+    np.testing.assert_allclose(got["test_loss"], plain_losses(name, params, data.x_test, data.y_test).mean(), rtol=1e-6)
+    np.testing.assert_allclose(got["accuracy"], (predicted == data.y_test).mean(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("M", [1, 499, 500, 501, 1203])
+def test_chunks_of_an_evaluation_hold_every_sample_once(M):
+    """The padding of the last chunk counts for nothing."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(M, 2)).astype(np.float32), rng.integers(0, 2, M)
+    held = hold_out(from_arrays(x, y, x, y, num_classes=2), None, 0)
+    assert held["mask"].sum() == M
+    evaluate = evaluator(lambda params, x: x[:, 0], lambda outputs, y: outputs, lambda outputs: outputs > 0)
+    got = evaluate({}, held)
+    np.testing.assert_allclose(got["test_loss"], x[:, 0].mean(), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(got["accuracy"], ((x[:, 0] > 0) == y).mean(), rtol=1e-6)
+
+
+def test_a_limit_on_the_held_out_samples_keeps_a_fixed_subset():
+    data = dataset(3)
+    first, again, other = (hold_out(data, 5, seed) for seed in (0, 0, 1))
+    assert first["mask"].sum() == 5
+    np.testing.assert_array_equal(first["x"], again["x"])
+    assert (first["x"] != other["x"]).any()
+    np.testing.assert_array_equal(hold_out(data, 1000, 0)["x"][0], data.x_test)
+
+
+# -------------------------------------------------------------------------------------------- classification
+
+
+def test_the_probe_of_a_network_estimates_the_objective():
+    """Above 2,000 samples f is measured on a subset; its weights add up to the whole's."""
+    from dlax.models import linear
+    from dlax.problems import classification
+
+    data = dataset(3, N=2500)
+    problem = classification(5, dataset=data, model=linear(), l2=0.0, partition=quantity_skew(alpha=1.0))
+    assert len(problem.shared["probe"]) == len(set(problem.shared["probe"])) == 2000
+    params = problem.init(jax.random.key(0))
+    values = []
+    for shared in (problem.shared, {k: v for k, v in problem.shared.items() if k != "probe"}):
+        values.append(float(problem.objective(params, problem.local, shared)))
+    assert values[0] != values[1]
+    np.testing.assert_allclose(values[0], values[1], rtol=0.05)
+
+
+# ---------------------------------------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("quadratic", {"dim": 0}, "quadratic: dim must be at least 1, got 0"),
+        ("quadratic", {"condition": 0.5}, r"quadratic: condition must be at least 1, got 0\.5"),
+        ("quadratic", {"noise": -1.0}, r"quadratic: heterogeneity and noise must be at least 0, got 1\.0 and -1\.0"),
+        ("least_squares", {"samples": 0}, "dim, samples and batch_size must be at least 1, got 10, 0 and None"),
+        ("least_squares", {"batch_size": 0}, "dim, samples and batch_size must be at least 1, got 10, 50 and 0"),
+        ("least_squares", {"noise": -0.1}, r"heterogeneity and noise must be at least 0, got 1\.0 and -0\.1"),
+        ("least_squares", {"dim": 9, "samples": 2}, "n · samples = 8 rows cannot determine dim = 9 numbers"),
+        ("logistic", {"dataset": dataset(3)}, "logistic: needs two classes, 'arrays' has 3; use problem 'softmax'"),
+        ("logistic", {"dataset": dataset(2), "l2": 0.0}, "set l2 > 0 or optimum: false"),
+        ("softmax", {"dataset": dataset(3), "batch_size": 0}, "softmax: batch_size must be at least 1, or null"),
+        ("softmax", {"dataset": dataset(3), "l2": -1.0}, r"l2 must be at least 0, got -1\.0"),
+        ("classification", {"dataset": dataset(3), "held_out": 0}, "held_out must be at least 1, or null"),
+        ("classification", {"dataset": dataset(3), "batch_size": 0}, "classification: batch_size must be at least 1"),
+    ],
+)
+def test_refusals(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        PROBLEMS[name](4, **options)
+
+
+def test_more_nodes_than_samples():
+    with pytest.raises(ValueError, match="n=61 nodes for N=60 samples; lower n, or leave nodes empty"):
+        make("softmax", n=61)
+
+
+def test_digits_are_where_the_quickstart_expects_them():
+    digits = DATASETS["digits"]()
+    assert digits.num_classes == 10 and len(digits.y_train) + len(digits.y_test) == 1797
