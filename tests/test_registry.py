@@ -20,7 +20,7 @@ REQUIRED = {
     ("problem", "logistic"): {"dataset": {"name": "npz", "path": "data.npz"}},
     ("problem", "softmax"): {"dataset": "digits"},
     ("dataset", "npz"): {"path": "data.npz"},
-    ("dataset", "hub"): {"path": "some/data"},
+    ("dataset", "hub"): {"repo": "owner/data"},
     ("schedule", "cosine"): {"rounds": 10},
     ("schedule", "steps"): {"at": [5, 8]},
 }
@@ -45,7 +45,7 @@ def given(kind):
 def test_defaults_resolve_to_plain_data_that_survive_yaml(kind, name):
     spec = {"name": name, **REQUIRED.get((kind, name), {})}
     resolved = registry.resolve(kind, spec, path=kind, given=given(kind))
-    assert list(resolved)[0] == "name"
+    assert next(iter(resolved)) == "name"
     parameters = [p for p in inspect.signature(registry.lookup(kind, name, path=kind)).parameters if p != "n"]
     assert sorted(resolved) == sorted(["name", *parameters])
     back = yaml.safe_load(yaml.safe_dump(resolved))
@@ -93,30 +93,40 @@ def test_default_texts_are_what_a_person_writes(kind, name):
 
 
 @pytest.mark.parametrize(
-    ("call", "message"),
+    ("kind", "spec", "message"),
     [
-        (lambda: dlax.make("algorithm", "dsdg"), r"algorithm: unknown algorithm 'dsdg'; choose one of dsgd, .*; did you mean 'dsgd'\?"),
-        (lambda: dlax.make("algoritm", "dsgd"), r"unknown kind 'algoritm'; choose one of .*; did you mean 'algorithm'\?"),
-        (lambda: dlax.make("algorithm", "dsgd", lrr=1), r"algorithm\.lrr: unknown option, given 1; dsgd takes lr, .*; did you mean 'lr'\?"),
-        (lambda: dlax.make("algorithm", "dsgd", lr="fast"), r"algorithm\.lr: input should be a valid number, .*given 'fast'"),
-        (lambda: dlax.make("algorithm", "dsgd", local_steps=1.5), r"algorithm\.local_steps: input should be a valid integer.*given 1\.5"),
-        (lambda: dlax.make("algorithm", "dsgd", order="both"), r"algorithm\.order: input should be 'adapt_then_combine', .*given 'both'"),
-        (lambda: dlax.make("algorithm", "dsgd", optimizer={"name": "adam", "b3": 0.9}), r"algorithm\.optimizer\.b3: unknown option, given 0\.9; adam takes b1, b2"),
-        (lambda: dlax.make("algorithm", "dsgd", optimizer="adm"), r"algorithm\.optimizer: unknown optimizer 'adm'; .*did you mean 'adam'\?"),
-        (lambda: dlax.make("algorithm", "dsgd", optimizer={"momentum": 0.9}), r"algorithm\.optimizer: 'name' is missing; choose one of sgd"),
-        (lambda: dlax.make("topology", "ring", n="many"), r"topology\.n: input should be a valid integer.*given 'many'"),
-        (lambda: dlax.make("topology", "ring"), r"topology\.n: is required"),
-        (lambda: dlax.make("schedule", "cosine"), r"schedule\.rounds: is required"),
-        (lambda: dlax.make("schedule", "constant", rounds=3), r"schedule\.rounds: unknown option, given 3; constant takes no options"),
-        (lambda: registry.resolve("algorithm", 3, path="algorithm"), "algorithm: expected a name or a mapping with 'name', got 3"),
-        (lambda: registry.resolve("algorithm", {"name": ["dsgd"]}, path="algorithm"), r"algorithm: unknown algorithm \['dsgd'\]"),
-        (lambda: registry.resolve("algorithm", {"name": None}, path="algorithm"), "algorithm: unknown algorithm None"),
-        (lambda: dlax.list_registry("graphs"), "unknown kind 'graphs'; choose one of"),
+        ("algorithm", "dsdg", r"algorithm 'dsdg'; choose one of dsgd, .*; did you mean 'dsgd'\?"),
+        ("algoritm", "dsgd", r"unknown kind 'algoritm'; choose one of .*; did you mean 'algorithm'\?"),
+        ("algorithm", {"name": "dsgd", "lrr": 1}, r"here\.lrr: .*given 1; dsgd takes lr, .*; did you mean 'lr'\?"),
+        ("algorithm", {"name": "dsgd", "lr": "fast"}, r"here\.lr: input should be a valid number, .*given 'fast'"),
+        ("algorithm", {"name": "dsgd", "local_steps": 1.5}, r"here\.local_steps: .*valid integer.*given 1\.5"),
+        ("algorithm", {"name": "dsgd", "order": "both"}, r"here\.order: .*'adapt_then_combine', .*given 'both'"),
+        ("algorithm", {"name": "dsgd", "optimizer": "adm"}, r"here\.optimizer: unknown .*did you mean 'adam'\?"),
+        ("algorithm", {"name": "dsgd", "optimizer": {"b1": 0.9}}, r"here\.optimizer: 'name' is missing; choose"),
+        (
+            "algorithm",
+            {"name": "dsgd", "optimizer": {"name": "adam", "b3": 0.9}},
+            r"here\.optimizer\.b3: unknown option, given 0\.9; adam takes b1, b2",
+        ),
+        ("topology", {"name": "ring", "n": "many"}, r"here\.n: input should be a valid integer.*given 'many'"),
+        ("topology", "ring", r"here\.n: is required"),
+        ("schedule", "cosine", r"here\.rounds: is required"),
+        ("schedule", {"name": "constant", "rounds": 3}, r"here\.rounds: .*given 3; constant takes no options"),
+        ("algorithm", 3, "here: expected a name or a mapping with 'name', got 3"),
+        ("algorithm", {"name": ["dsgd"]}, r"here: unknown algorithm \['dsgd'\]; choose one of"),
+        ("algorithm", {"name": None}, "here: unknown algorithm None; choose one of"),
     ],
-)  # fmt: skip
-def test_mistakes_are_named_by_path_value_and_what_is_allowed(call, message):
+)
+def test_mistakes_are_named_by_path_value_and_what_is_allowed(kind, spec, message):
     with pytest.raises(ValueError, match=message):
-        call()
+        registry.resolve(kind, spec, path="here")
+
+
+def test_make_names_the_kind_in_its_errors():
+    with pytest.raises(ValueError, match=r"algorithm\.lrr: unknown option"):
+        dlax.make("algorithm", "dsgd", lrr=1)
+    with pytest.raises(ValueError, match="unknown kind 'graphs'; choose one of"):
+        dlax.list_registry("graphs")
 
 
 def test_numbers_may_be_written_as_yaml_reads_them():
@@ -144,7 +154,12 @@ def test_nested_defaults_are_written_down_whole():
 
 @pytest.mark.parametrize(
     ("kind", "name", "traced"),
-    [("algorithm", "dsgd", ["lr"]), ("channel", "linear", ["drop"]), ("problem", "quadratic", []), ("topology", "ring", [])],
+    [
+        ("algorithm", "dsgd", ["lr"]),
+        ("channel", "linear", ["drop"]),
+        ("problem", "quadratic", []),
+        ("topology", "ring", []),
+    ],
 )
 def test_options_left_of_the_star_are_traced(kind, name, traced):
     assert registry.traced_options(kind, name) == traced

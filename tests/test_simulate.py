@@ -181,12 +181,12 @@ def test_a_run_that_blows_up_is_flagged_and_the_others_go_on():
 
 
 def test_a_non_finite_parameter_is_flagged_though_the_loss_is_finite():
+    """The derivative of 0 · √x at 0 is not a number."""
     blind = Problem(
-        N, lambda key: {"x": jnp.ones(())}, lambda p, key, local, shared: 0.0 * jnp.sqrt(p["x"]), {"z": np.zeros(N)},
+        N, lambda key: {"x": jnp.zeros(())}, lambda p, key, local, shared: 0.0 * jnp.sqrt(p["x"]), {"z": np.zeros(N)},
         {}, lambda p, local, shared: p["x"],
     )  # fmt: skip
-    blind = blind._replace(init=lambda key: {"x": jnp.zeros(())})  # the derivative of √x at 0 is infinite
-    assert simulate(local_only, blind, RING, rounds=1).rows[-1]["diverged"] in (0, 1)
+    assert simulate(local_only, blind, RING, rounds=1).rows[-1]["diverged"] == 1
 
 
 @pytest.mark.parametrize(

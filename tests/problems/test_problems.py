@@ -252,7 +252,8 @@ def test_held_out_loss_and_accuracy_are_plain_means(name):
         got = jax.device_get(problem.evaluate(params, problem.held))
     outputs = data.x_test.astype(float) @ params["w"] + params["c"]
     predicted = outputs > 0 if name == "logistic" else outputs.argmax(axis=1)
-    np.testing.assert_allclose(got["test_loss"], plain_losses(name, params, data.x_test, data.y_test).mean(), rtol=1e-6)
+    losses = plain_losses(name, params, data.x_test, data.y_test)
+    np.testing.assert_allclose(got["test_loss"], losses.mean(), rtol=1e-6)
     np.testing.assert_allclose(got["accuracy"], (predicted == data.y_test).mean(), rtol=1e-6)
 
 
