@@ -10,10 +10,10 @@ gradient of `cnn()` at 28x28x1, 16 nodes, batch 32, ms, the fastest of 13 interl
     vmap, this module                                        187
 
 Over several runs `lax.map` took 0.9 to 1.15 times the separate calls on idle cores, and more when other work
-filled the memory bus. Tried under `lax.map` and dropped: patches cut in one step (4 to 7% faster here and
-in `resnet8`, but up to twice as long to compile), feature-major patches (no gain), one product per kernel row (1.4 times
-the time) or per kernel offset (3.7 times). Max pooling as the maximum of four strided slices doubles the time of
-the network.
+filled the memory bus. Tried under `lax.map` and dropped: patches cut in one step (4 to 7% faster here and in
+`resnet8`, but up to twice as long to compile), feature-major patches (no gain), one product per kernel row (1.4
+times the time) or per kernel offset (3.7 times). Max pooling as the maximum of four strided slices doubles the
+time of the network.
 """
 
 import math

@@ -1,6 +1,7 @@
 """The rounds clock: every node steps, then gossips; the host sees one number a metric and block."""
 
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -290,8 +291,7 @@ def _compile(program: Program, several: bool, keys: Any, values: Any, arrays: Ar
 
 def _arrays(problem: Problem, tables: Any, participation: float | None, clock: Clock, dtype: type) -> Arrays:
     def place(leaf: Any) -> jax.Array:
-        leaf = np.asarray(leaf)
-        return jnp.asarray(leaf.astype(dtype) if np.issubdtype(leaf.dtype, np.floating) else leaf)
+        return _place(leaf, dtype)
 
     return Arrays(
         local=jax.tree.map(place, problem.local),
@@ -303,6 +303,25 @@ def _arrays(problem: Problem, tables: Any, participation: float | None, clock: C
         clock={name: place(np.float64(value)) for name, value in vars(clock).items()},
         participation=None if participation is None else place(np.float64(participation)),
     )
+
+
+_PLACED: dict[tuple[int, type], jax.Array] = {}  # large host arrays on the device, while the host's live
+_LARGE = 1_000_000  # bytes
+
+
+def _place(leaf: Any, dtype: type) -> jax.Array:
+    """Moves an array to the device, once: a data set takes longer to move than a short run takes."""
+    leaf = np.asarray(leaf)
+    placed = _PLACED.get((id(leaf), dtype))
+    if placed is not None:
+        return placed
+    cast = leaf.astype(dtype, copy=False) if np.issubdtype(leaf.dtype, np.floating) else leaf
+    placed = jnp.asarray(cast)
+    if leaf.nbytes >= _LARGE:
+        key = (id(leaf), dtype)
+        _PLACED[key] = placed
+        weakref.finalize(leaf, _PLACED.pop, key, None)
+    return placed
 
 
 def _runs(

@@ -1,0 +1,45 @@
+"""Every shipped config resolves whole, and each of its combinations runs two rounds."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from dlax import experiment
+from dlax.data import DataNotFound
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+assert CONFIGS, "configs/ is empty"
+every_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+
+
+@every_config
+def test_it_resolves_and_its_resolved_form_is_the_same_experiment(path):
+    for cell in experiment.expand(experiment.load(path)):
+        plain = cell.model_dump(mode="json")
+        assert experiment.resolve(yaml.safe_load(yaml.safe_dump(plain))) == cell
+
+
+@every_config
+def test_its_head_says_how_to_run_it_and_what_to_expect(path):
+    comments = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    head = "\n".join(comments)
+    assert f"configs/{path.name}" in head and "Expect" in head
+
+
+@every_config
+def test_two_rounds_of_every_combination(path):
+    """Structures that compile alike once; one seed, one value of each sweep."""
+    raw = experiment.load(path, ["rounds=2", "eval_every=1", "seeds=1"])
+    raw["vmap"] = {option: values[:1] for option, values in raw.get("vmap", {}).items()}
+    for cell in experiment.expand(raw):
+        try:
+            result = experiment.run(cell)
+        except ValueError as error:
+            if isinstance(error.__cause__, DataNotFound):  # under the path of the problem
+                pytest.skip(str(error))
+            raise
+        assert [row["round"] for row in result.rows] == [0, 1, 2]
+        assert result.diverged == []
+        assert np.isfinite(result.rows[-1]["objective"])
