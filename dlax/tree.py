@@ -47,9 +47,13 @@ def distance_to(x: Tree, y: Tree) -> jax.Array:
     return squared_norm(jax.tree.map(lambda a, b: a - b[None], x, y)) / n
 
 
-def consensus(x: Tree) -> jax.Array:
-    """Distance to consensus, (1/n) Σᵢ ‖xᵢ − x̄‖² with x̄ the average model."""
-    return distance_to(x, node_mean(x))
+def consensus(x: Tree, mean: Tree) -> jax.Array:
+    """Distance to consensus, (1/n) Σᵢ ‖xᵢ − x̄‖², with x̄ = `mean` the average model; 0 for equal rows.
+
+    The mean of equal numbers is off by a rounding error, which would show as a distance.
+    """
+    differ = jnp.stack([jnp.any(leaf != leaf[:1]) for leaf in jax.tree.leaves(x)])
+    return jnp.where(jnp.any(differ), distance_to(x, mean), 0.0)
 
 
 def num_nodes(x: Tree) -> int:

@@ -128,6 +128,20 @@ def test_float32_rows_sum_to_one_as_well_as_float32_can(name):
     np.testing.assert_allclose(weight.sum(axis=1, dtype=np.float64) + own, 1, atol=2.0**-24)
 
 
+@pytest.mark.parametrize("columns", [64, 150, 200])
+def test_large_messages_are_mixed_in_slabs_of_columns(columns, monkeypatch):
+    """What is a question of size, made to happen on a small message: two slabs of 64 columns and a rest."""
+    monkeypatch.setattr(mixing, "_LARGE_BYTES", 0)
+    topology = tp.static_exponential(40)
+    monkeypatch.setattr(mixing, "_SLAB_BYTES", 64 * topology.n * 8)
+    x = np.random.default_rng(0).normal(size=(topology.n, columns))
+    with jax.enable_x64(True):
+        mix = network(topology, "slots").mix
+        if jax.default_backend() == "cpu":
+            assert "while" in str(jax.make_jaxpr(mix)(x)) or "scan" in str(jax.make_jaxpr(mix)(x))
+        np.testing.assert_allclose(jax.jit(mix)(x), topology.dense() @ x, atol=1e-13)
+
+
 def test_hubs_do_not_make_everyone_wide():
     hubs = GRAPHS["hubs"]
     plan, _ = mixing.plan(hubs)

@@ -12,7 +12,7 @@ import references
 
 import dlax
 from dlax import topology as tp
-from dlax.algorithms import dsgd, local_only
+from dlax.algorithms import centralized_sgd, dsgd, local_only
 from dlax.data import from_arrays, quantity_skew
 from dlax.problems import quadratic, softmax
 from dlax.simulate import STREAMS, Clock, simulate, stream
@@ -242,6 +242,21 @@ def test_one_seed_gives_the_same_bits_in_another_process():
     graphs = tp.random_sequence(tp.ring(6), tp.star(6))
     here = simulate(dsgd, NOISY, graphs, rounds=20, seeds=[4], participation=0.8).params["x"]
     assert finished.stdout == here.tobytes().hex()
+
+
+def test_data_changed_in_place_are_seen_by_the_next_run():
+    """Large arrays stay on the device between runs; what the user did to them in between must not be lost."""
+    wide = quadratic(N, dim=25_000, hessian="common")
+    before = simulate(dsgd, wide, RING, rounds=1).params["x"]
+    wide.local["g"] *= -1
+    after = simulate(dsgd, wide, RING, rounds=1).params["x"]
+    assert wide.local["g"].nbytes > 1_000_000
+    assert (before != after).any()
+
+
+def test_the_yardstick_stays_one_model_when_nodes_sleep():
+    rows = simulate(centralized_sgd, NOISY, RING, rounds=5, participation=0.5).rows
+    assert rows[-1]["consensus"] < 1e-12
 
 
 def test_algorithms_see_the_same_batches():

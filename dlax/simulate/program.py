@@ -185,7 +185,7 @@ class Program:
         metrics = {
             "objective": value,
             "grad_norm": jnp.sqrt(tree.squared_norm(grads)),
-            "consensus": tree.distance_to(params, merged),
+            "consensus": tree.consensus(params, merged),
         }
         if arrays.minimum is not None:
             metrics["suboptimality"] = value - arrays.minimum

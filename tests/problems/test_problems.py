@@ -7,7 +7,8 @@ import pytest
 import scipy.stats
 
 from dlax.data import DATASETS, empty_nodes, from_arrays, iid, quantity_skew
-from dlax.problems import PROBLEMS, least_squares, logistic, quadratic, softmax
+from dlax.models import linear
+from dlax.problems import PROBLEMS, classification, least_squares, logistic, quadratic, softmax
 from dlax.problems.finite_sum import evaluator, hold_out
 
 
@@ -257,7 +258,7 @@ def test_held_out_loss_and_accuracy_are_plain_means(name):
     np.testing.assert_allclose(got["accuracy"], (predicted == data.y_test).mean(), rtol=1e-6)
 
 
-@pytest.mark.parametrize("M", [1, 499, 500, 501, 1203])
+@pytest.mark.parametrize("M", [1, 63, 64, 65, 200])
 def test_chunks_of_an_evaluation_hold_every_sample_once(M):
     """The padding of the last chunk counts for nothing."""
     rng = np.random.default_rng(0)
@@ -282,20 +283,38 @@ def test_a_limit_on_the_held_out_samples_keeps_a_fixed_subset():
 # -------------------------------------------------------------------------------------------- classification
 
 
-def test_the_probe_of_a_network_estimates_the_objective():
-    """Above 2,000 samples f is measured on a subset; its weights add up to the whole's."""
-    from dlax.models import linear
-    from dlax.problems import classification
+def network(n=5, **options):
+    return classification(n, dataset=options.pop("dataset", dataset(3)), model=linear(), **options)
 
+
+@pytest.mark.parametrize("node_weights", ["equal", "samples"])
+def test_a_network_sees_the_nodes_losses_and_their_mean(node_weights):
+    """Up to 2,000 samples the objective is exact: the mean of the nodes' full-batch losses."""
+    problem = network(partition=quantity_skew(alpha=0.5), batch_size=None, l2=0.1, node_weights=node_weights)
+    params = some_params(problem)
+    losses, grads = once(node_gradients(problem, params))
+    value, total = objective(problem, params)
+    np.testing.assert_allclose(value, losses.mean(), rtol=1e-10)
+    np.testing.assert_allclose(flat(total), flat(jax.tree.map(lambda g: g.mean(axis=0), grads)), rtol=1e-9)
+
+
+def test_above_2000_samples_the_objective_is_an_estimate_on_a_fixed_subset():
+    """On some 2,000 of 2,500, with weights that add up to the whole's; the seed chooses which."""
     data = dataset(3, N=2500)
-    problem = classification(5, dataset=data, model=linear(), l2=0.0, partition=quantity_skew(alpha=1.0))
-    assert len(problem.shared["probe"]) == len(set(problem.shared["probe"])) == 2000
-    params = problem.init(jax.random.key(0))
-    values = []
-    for shared in (problem.shared, {k: v for k, v in problem.shared.items() if k != "probe"}):
-        values.append(float(problem.objective(params, problem.local, shared)))
-    assert values[0] != values[1]
-    np.testing.assert_allclose(values[0], values[1], rtol=0.05)
+    problem, again, other = (network(dataset=data, partition=quantity_skew(alpha=1.0), seed=s) for s in (0, 0, 1))
+    drawn, weight = problem.shared["probe"], problem.shared["probe_weight"]
+    used = drawn[weight > 0]
+    assert len(used) == len(np.unique(used)) == 2000
+    np.testing.assert_allclose(weight.sum(), problem.shared["weight"].sum())
+    ratio = weight[weight > 0] / problem.shared["weight"][used]
+    np.testing.assert_allclose(ratio, ratio[0])
+    np.testing.assert_array_equal(drawn, again.shared["probe"])
+    assert (drawn != other.shared["probe"]).any()
+    params = some_params(problem)
+    full = problem._replace(loss=network(dataset=data, partition=quantity_skew(alpha=1.0), batch_size=None).loss)
+    exact = once(node_gradients(full, params))[0].mean()
+    assert objective(problem, params)[0] != exact
+    np.testing.assert_allclose(objective(problem, params)[0], exact, rtol=0.05)
 
 
 # ---------------------------------------------------------------------------------------------------- refusals
