@@ -52,7 +52,9 @@ def mix(graph, *, drop=None, active=None, symmetric=False, repeats=1, seed=0):
     with jax.enable_x64(True):
         keys = jax.random.split(jax.random.key(seed), repeats)
         run = compiled(graph, symmetric, drop is not None, active is not None)
-        return map(np.asarray, run(drop or 0.0, np.ones(N, bool) if active is None else np.asarray(active), keys))
+        return map(
+            np.asarray, run(drop or 0.0, np.ones(N, bool) if active is None else np.asarray(active), keys)
+        )
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
@@ -163,7 +165,9 @@ def test_sleeping_nodes_keep_their_state_bit_for_bit():
 
 
 class TwoMessages(NamedTuple):
-    params: dict[str, jax.Array]  # "heard" [n, 2, n]: whom each node heard in the first and the second message
+    params: dict[
+        str, jax.Array
+    ]  # "heard" [n, 2, n]: whom each node heard in the first and the second message
 
 
 def test_two_messages_of_one_round_draw_different_losses():
@@ -176,7 +180,9 @@ def test_two_messages_of_one_round_draw_different_losses():
         return TwoMessages(params), {"loss": jnp.zeros(N), "bits": bits}
 
     anywhere = PROBLEM._replace(optimum=None, minimum=None)
-    result = simulate(Algorithm(init, step), anywhere, GRAPHS["complete"], channel=linear(0.5), rounds=1, seeds=20)
+    result = simulate(
+        Algorithm(init, step), anywhere, GRAPHS["complete"], channel=linear(0.5), rounds=1, seeds=20
+    )
     off = ~np.eye(N, dtype=bool)
     first, second = (result.params["heard"][:, :, m][:, off] > 0 for m in (0, 1))
     agree = first == second

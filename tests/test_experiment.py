@@ -9,7 +9,13 @@ import yaml
 import dlax
 from dlax import checkpoint, experiment
 
-BASE = {"nodes": 4, "problem": "quadratic", "topology": "ring", "algorithm": {"name": "dsgd", "lr": 0.1}, "rounds": 4}
+BASE = {
+    "nodes": 4,
+    "problem": "quadratic",
+    "topology": "ring",
+    "algorithm": {"name": "dsgd", "lr": 0.1},
+    "rounds": 4,
+}
 
 
 def resolve(*overrides, **changes):
@@ -148,7 +154,10 @@ def test_a_tidy_table_has_a_row_for_every_seed_and_evaluation():
     [
         ({"algoritm": "dsgd"}, r"algoritm: unknown option, given 'dsgd'; .*did you mean 'algorithm'\?"),
         ({"algorithm": "dsdg"}, r"algorithm: unknown algorithm 'dsdg'; .*did you mean 'dsgd'\?"),
-        ({"algorithm": {"name": "dsgd", "learning_rate": 1}}, r"algorithm\.learning_rate: unknown option, given 1"),
+        (
+            {"algorithm": {"name": "dsgd", "learning_rate": 1}},
+            r"algorithm\.learning_rate: unknown option, given 1",
+        ),
         ({"topology": {"name": "ring", "n": 5}}, r"topology\.n: unknown option, given 5"),
         ({"algorithm": None}, "algorithm: expected a name or a mapping with 'name', got None"),
         ({"nodes": "many"}, "nodes: input should be a valid integer.*given 'many'"),
@@ -169,7 +178,10 @@ def test_a_tidy_table_has_a_row_for_every_seed_and_evaluation():
         ({"vmap": {"algorithm.lr": [0.1, 0.1]}}, "expected a list of different values"),
         ({"vmap": {"algorithm.lr": []}}, "expected a list of different values"),
         ({"vmap": {"algorithm.lr": 0.1}}, r"vmap\.algorithm\.lr: input should be a valid list, given 0\.1"),
-        ({"grid": {"topology": "ring"}}, r"grid\.topology: expected a list of at least one value, got 'ring'"),
+        (
+            {"grid": {"topology": "ring"}},
+            r"grid\.topology: expected a list of at least one value, got 'ring'",
+        ),
         ({"grid": {"topology": []}}, r"grid\.topology: expected a list of at least one value"),
         ({"grid": ["ring"]}, "grid: expected a mapping of dotted paths to lists"),
         ({"grid": {"topology": ["ring", "rign"]}}, r"unknown topology 'rign'; .*did you mean 'ring'\?"),
@@ -250,7 +262,9 @@ def test_mistakes_that_show_when_the_pieces_are_built(change, message, tmp_path,
 
 def test_weights_that_do_not_average_are_refused():
     W = np.full((4, 4), 0.3)
-    with pytest.raises(ValueError, match=r"matrix: every row must sum to 1 .*row 0 sums to 1\.2; divide every row"):
+    with pytest.raises(
+        ValueError, match=r"matrix: every row must sum to 1 .*row 0 sums to 1\.2; divide every row"
+    ):
         dlax.topology.from_matrix(W)
 
 
@@ -271,7 +285,9 @@ def test_a_sweep_checks_its_last_cell_before_its_first_runs(tmp_path):
 def test_a_directory_in_use_is_refused_resumed_or_overwritten(tmp_path):
     out = tmp_path / "run"
     first = dlax.run(BASE, out=out)
-    with pytest.raises(ValueError, match=r"out: .* already holds a run; resume it, overwrite it, or choose another"):
+    with pytest.raises(
+        ValueError, match=r"out: .* already holds a run; resume it, overwrite it, or choose another"
+    ):
         dlax.run(BASE, out=out)
     assert dlax.run(BASE, out=out, resume=True).rows[-1] == first.rows[-1]
     other = dlax.run(BASE | {"seeds": [5]}, out=out, overwrite=True)
@@ -289,7 +305,10 @@ def test_a_directory_in_use_is_refused_resumed_or_overwritten(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"algorithm": {"name": "dsgd", "lr": 0.2}}, r"run with algorithm\.lr = 0\.1, the config now says 0\.2"),
+        (
+            {"algorithm": {"name": "dsgd", "lr": 0.2}},
+            r"run with algorithm\.lr = 0\.1, the config now says 0\.2",
+        ),
         ({"rounds": 2}, "run with rounds = 4, the config now says 2"),
         ({"topology": "star"}, "run with topology.name = 'ring', the config now says 'star'"),
     ],
@@ -328,7 +347,9 @@ def test_a_damaged_run_says_how_to_go_on(tmp_path):
     for path in (tmp_path / "checkpoint" / "round_4").rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ValueError, match=r"checkpoint: .*round_4 cannot be read .*; remove .*round_4 to start again"):
+    with pytest.raises(
+        ValueError, match=r"checkpoint: .*round_4 cannot be read .*; remove .*round_4 to start again"
+    ):
         dlax.run(BASE | {"rounds": 8}, out=tmp_path, resume=True)
 
 

@@ -91,7 +91,9 @@ def test_registries_are_the_factories_on_disk(folder, entries):
 
 def test_each_algorithm_is_a_file_of_its_name():
     for name in registry.REGISTRY["algorithm"]:
-        assert inspect.getsourcefile(registry.REGISTRY["algorithm"][name]) == str(ROOT / "algorithms" / f"{name}.py")
+        assert inspect.getsourcefile(registry.REGISTRY["algorithm"][name]) == str(
+            ROOT / "algorithms" / f"{name}.py"
+        )
 
 
 ENTRIES = [(kind, name) for kind, entries in registry.REGISTRY.items() for name in entries]
@@ -121,7 +123,9 @@ def test_every_public_function_has_a_docstring():
 
 
 def test_the_public_surface_is_there():
-    assert {"run", "sweep", "simulate", "make", "list_registry", "Result"} <= set(dlax.__all__) <= set(dir(dlax))
+    assert (
+        {"run", "sweep", "simulate", "make", "list_registry", "Result"} <= set(dlax.__all__) <= set(dir(dlax))
+    )
     for name in set(dlax.__all__) - {"__version__"}:
         assert callable(getattr(dlax, name)), name
     with pytest.raises(AttributeError, match="module 'dlax' has no attribute 'simulator'"):

@@ -99,7 +99,9 @@ def test_every_kernel_multiplies_by_w(name):
                 want = np.einsum("ij,j...->i...", W, x[leaf])
                 np.testing.assert_allclose(y[t], want, atol=1e-12, err_msg=f"{kernel}, round {t}")
             if topology.is_doubly_stochastic:
-                np.testing.assert_allclose(mixed["matrix"][t].mean(axis=0), x["matrix"].mean(axis=0), atol=1e-14)
+                np.testing.assert_allclose(
+                    mixed["matrix"][t].mean(axis=0), x["matrix"].mean(axis=0), atol=1e-14
+                )
 
 
 @pytest.mark.parametrize("name", GRAPHS)
@@ -151,7 +153,8 @@ def test_hubs_do_not_make_everyone_wide():
 
 
 @pytest.mark.parametrize(
-    ("name", "kernel"), [("complete 16", "mean"), ("ring 16", "dense"), ("hubs", "slots"), ("cyclic", "dense")]
+    ("name", "kernel"),
+    [("complete 16", "mean"), ("ring 16", "dense"), ("hubs", "slots"), ("cyclic", "dense")],
 )
 def test_the_automatic_choice(name, kernel):
     assert mixing.plan(GRAPHS[name])[0].kernel == kernel
@@ -182,7 +185,9 @@ def test_a_random_sequence_draws_all_its_matrices():
         return mixing.network(plan, tables, jnp.int32(0), key, key, None).mix(jnp.eye(8))
 
     drawn = jax.jit(jax.vmap(mix))(jax.random.split(KEY, 60))
-    distance = np.abs(np.asarray(drawn)[:, None] - np.stack([topology.dense(i) for i in range(3)])).max(axis=(2, 3))
+    distance = np.abs(np.asarray(drawn)[:, None] - np.stack([topology.dense(i) for i in range(3)])).max(
+        axis=(2, 3)
+    )
     assert (distance.min(axis=1) < 1e-6).all()
     counts = np.bincount(distance.argmin(axis=1), minlength=3)
     assert (abs(counts - 20) < 5 * np.sqrt(60 * (1 / 3) * (2 / 3))).all()

@@ -81,7 +81,9 @@ def test_json_schemas_are_valid(kind, name):
     assert sorted(schema.get("required", [])) == sorted(needed)
     for key, described in schema.get("properties", {}).items():
         kinds = [described, *described.get("anyOf", [])]
-        assert any("type" in each or "enum" in each or "const" in each or "anyOf" in each for each in kinds), key
+        assert any(
+            "type" in each or "enum" in each or "const" in each or "anyOf" in each for each in kinds
+        ), key
 
 
 @every_entry
@@ -97,21 +99,53 @@ def test_default_texts_are_what_a_person_writes(kind, name):
     [
         ("algorithm", "dsdg", r"algorithm 'dsdg'; choose one of dsgd, .*; did you mean 'dsgd'\?"),
         ("algoritm", "dsgd", r"unknown kind 'algoritm'; choose one of .*; did you mean 'algorithm'\?"),
-        ("algorithm", {"name": "dsgd", "lrr": 1}, r"here\.lrr: .*given 1; dsgd takes lr, .*; did you mean 'lr'\?"),
-        ("algorithm", {"name": "dsgd", "lr": "fast"}, r"here\.lr: input should be a valid number, .*given 'fast'"),
-        ("algorithm", {"name": "dsgd", "local_steps": 1.5}, r"here\.local_steps: .*valid integer.*given 1\.5"),
-        ("algorithm", {"name": "dsgd", "order": "both"}, r"here\.order: .*'adapt_then_combine', .*given 'both'"),
-        ("algorithm", {"name": "dsgd", "optimizer": "adm"}, r"here\.optimizer: unknown .*did you mean 'adam'\?"),
-        ("algorithm", {"name": "dsgd", "optimizer": {"b1": 0.9}}, r"here\.optimizer: 'name' is missing; choose"),
+        (
+            "algorithm",
+            {"name": "dsgd", "lrr": 1},
+            r"here\.lrr: .*given 1; dsgd takes lr, .*; did you mean 'lr'\?",
+        ),
+        (
+            "algorithm",
+            {"name": "dsgd", "lr": "fast"},
+            r"here\.lr: input should be a valid number, .*given 'fast'",
+        ),
+        (
+            "algorithm",
+            {"name": "dsgd", "local_steps": 1.5},
+            r"here\.local_steps: .*valid integer.*given 1\.5",
+        ),
+        (
+            "algorithm",
+            {"name": "dsgd", "order": "both"},
+            r"here\.order: .*'adapt_then_combine', .*given 'both'",
+        ),
+        (
+            "algorithm",
+            {"name": "dsgd", "optimizer": "adm"},
+            r"here\.optimizer: unknown .*did you mean 'adam'\?",
+        ),
+        (
+            "algorithm",
+            {"name": "dsgd", "optimizer": {"b1": 0.9}},
+            r"here\.optimizer: 'name' is missing; choose",
+        ),
         (
             "algorithm",
             {"name": "dsgd", "optimizer": {"name": "adam", "b3": 0.9}},
             r"here\.optimizer\.b3: unknown option, given 0\.9; adam takes b1, b2",
         ),
-        ("topology", {"name": "ring", "n": "many"}, r"here\.n: input should be a valid integer.*given 'many'"),
+        (
+            "topology",
+            {"name": "ring", "n": "many"},
+            r"here\.n: input should be a valid integer.*given 'many'",
+        ),
         ("topology", "ring", r"here\.n: is required"),
         ("schedule", "cosine", r"here\.rounds: is required"),
-        ("schedule", {"name": "constant", "rounds": 3}, r"here\.rounds: .*given 3; constant takes no options"),
+        (
+            "schedule",
+            {"name": "constant", "rounds": 3},
+            r"here\.rounds: .*given 3; constant takes no options",
+        ),
         ("algorithm", 3, "here: expected a name or a mapping with 'name', got 3"),
         ("algorithm", {"name": ["dsgd"]}, r"here: unknown algorithm \['dsgd'\]; choose one of"),
         ("algorithm", {"name": None}, "here: unknown algorithm None; choose one of"),

@@ -133,13 +133,14 @@ def test_stopped_by_the_caller_and_resumed(stop, tmp_path, uninterrupted):
     assert_same_run(out, uninterrupted)
 
 
-@pytest.mark.parametrize("torn", ["0,1", "0,150,150.0,0.12", "0,150,150.0,0.1234\n1"])
-def test_a_row_cut_short_by_a_crash_is_dropped(torn, tmp_path, uninterrupted):
-    """Metrics run ahead of the checkpoint, and the last row may be half written."""
+@pytest.mark.parametrize("torn", ["", "0,54", "0,54,54.0,0.12", "0,54,54.0,0.1234\n1"])
+def test_metrics_that_ran_ahead_of_the_checkpoint_are_dropped(torn, tmp_path, uninterrupted):
+    """A crash leaves rows of later rounds behind, and the last one may be half written."""
     out = tmp_path / "run"
     dlax.run(CONFIG, out=out, on_block=lambda snapshot: snapshot.round >= 50)
+    later = (uninterrupted / "metrics.csv").read_text().splitlines(keepends=True)[1 + 2 * 51 : 1 + 2 * 54]
     with (out / "metrics.csv").open("a") as file:
-        file.write(torn)
+        file.write("".join(later).replace(",0.", ",9.") + torn)
     dlax.run(CONFIG, out=out, resume=True)
     assert_same_run(out, uninterrupted)
 

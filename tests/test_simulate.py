@@ -166,9 +166,7 @@ def test_a_run_that_blows_up_is_flagged_and_the_others_go_on():
     )  # fmt: skip
     first = blow_up_round(1.0)
     assert 5 < first < 20
-    result = simulate(
-        local_only, steep, RING, rounds=30, eval_every=10, seeds=2, hyper={"lr": [0.001, 1.0]}
-    )
+    result = simulate(local_only, steep, RING, rounds=30, eval_every=10, seeds=2, hyper={"lr": [0.001, 1.0]})
     last = {(row["seed"], row["lr"]): row for row in result.rows if row["round"] == 30}
     for (_, lr), row in last.items():
         assert row["diverged"] == (first if lr == 1.0 else -1)
@@ -237,7 +235,12 @@ sys.stdout.write(result.params["x"].tobytes().hex())
 
 def test_one_seed_gives_the_same_bits_in_another_process():
     finished = subprocess.run(
-        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, env=os.environ, timeout=300
+        [sys.executable, "-c", PROGRAM],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ,
+        timeout=300,
     )
     graphs = tp.random_sequence(tp.ring(6), tp.star(6))
     here = simulate(dsgd, NOISY, graphs, rounds=20, seeds=[4], participation=0.8).params["x"]
@@ -289,7 +292,10 @@ def test_the_public_name_is_the_function():
     ("options", "message"),
     [
         ({"topology": tp.ring(5)}, "the problem has 6 nodes, topology 'ring' 5"),
-        ({"algorithm": dsgd(0.1), "hyper": {"lr": [0.1]}}, r"hyper needs a factory such as .*dsgd, got a ready"),
+        (
+            {"algorithm": dsgd(0.1), "hyper": {"lr": [0.1]}},
+            r"hyper needs a factory such as .*dsgd, got a ready",
+        ),
         ({"hyper": {"lrr": 0.1}}, "lrr"),
         ({"hyper": {"local_steps": 2}}, "local_steps"),
         ({"rounds": -1}, "rounds must be at least 0 and eval_every at least 1, got -1"),

@@ -11,6 +11,7 @@ from dlax.problems.finite_sum import (
     NodeWeights,
     Samples,
     check_batch_size,
+    decode,
     evaluator,
     global_objective,
     hold_out,
@@ -189,7 +190,7 @@ def _softmax_objective(classes: int):
 
 def _solve(objective, samples: Samples, size: int) -> tuple[np.ndarray, float]:
     """L-BFGS on the global objective with an intercept column, in float64."""
-    x = samples.shared["x"].reshape(len(samples.shared["y"]), -1).astype(np.float64)
+    x = decode(samples.shared["x"], np.float64).reshape(len(samples.shared["y"]), -1)
     x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
     y, weight, l2 = samples.shared["y"], samples.shared["weight"], float(samples.shared["l2"])
 

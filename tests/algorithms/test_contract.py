@@ -82,7 +82,9 @@ def test_init_and_step_keep_structure_shape_and_dtype(name, dtype):
     assert kinds(after) == kinds(state)
     assert info["loss"].shape == info["bits"].shape == (N,)
     for leaf in jax.tree.leaves(state):
-        assert leaf.shape[0] == N, "every leaf of a state leads with the nodes: a sleeping node keeps its rows"
+        assert leaf.shape[0] == N, (
+            "every leaf of a state leads with the nodes: a sleeping node keeps its rows"
+        )
 
 
 @every_algorithm
@@ -164,7 +166,9 @@ def test_every_schedule_scales_the_step_size(name):
         N, lambda key: {"x": jnp.zeros(1)}, lambda p, key, local, shared: p["x"][0], {"z": np.zeros(N)}, {},
         lambda p, local, shared: p["x"][0],
     )  # fmt: skip
-    result = simulate(functools.partial(dsgd, schedule=schedule), slope, COMPLETE, rounds=6, hyper={"lr": 0.5})
+    result = simulate(
+        functools.partial(dsgd, schedule=schedule), slope, COMPLETE, rounds=6, hyper={"lr": 0.5}
+    )
     want = {
         "constant": [1.0] * 6,
         "cosine": [0.0] + [0.5 * (1 + np.cos(np.pi * t / 9)) for t in range(5)],

@@ -37,7 +37,14 @@ momentum = OPTIMIZERS["sgd"](momentum=0.9)
 def final(algorithm, problem, topology, *, rounds=ROUNDS, seeds=1, **options):
     """Node models of the first run after all rounds, [n, d]."""
     result = simulate(
-        algorithm, problem, topology, rounds=rounds, eval_every=rounds, seeds=seeds, precision="float64", **options
+        algorithm,
+        problem,
+        topology,
+        rounds=rounds,
+        eval_every=rounds,
+        seeds=seeds,
+        precision="float64",
+        **options,
     )
     return jax.tree.map(lambda leaf: leaf[0], result.params)
 
@@ -100,7 +107,12 @@ def small_data():
 def test_sampled_gradients_come_from_the_documented_key_streams(local_steps, seed):
     """The loop draws the minibatches itself, from the run's seed, round, local step and node."""
     problem = logistic(
-        N, dataset=small_data(), partition=quantity_skew(alpha=1.0), batch_size=4, l2=0.01, node_weights="samples"
+        N,
+        dataset=small_data(),
+        partition=quantity_skew(alpha=1.0),
+        batch_size=4,
+        l2=0.01,
+        node_weights="samples",
     )
     assert len(set(problem.local["count"])) > 2
     got = final(dsgd(0.5, local_steps=local_steps), problem, GRAPHS["ring"], seeds=[seed])
@@ -117,7 +129,9 @@ NOISY = quadratic(N, dim=DIM, noise=1.0)
 def test_on_the_complete_graph_dsgd_is_centralized_sgd():
     """Same seed, same minibatches: equal to rounding, with noise and all."""
     together = final(dsgd(0.1), NOISY, GRAPHS["complete"])["x"]
-    np.testing.assert_allclose(together, final(centralized_sgd(0.1), NOISY, GRAPHS["complete"])["x"], atol=1e-13)
+    np.testing.assert_allclose(
+        together, final(centralized_sgd(0.1), NOISY, GRAPHS["complete"])["x"], atol=1e-13
+    )
 
 
 def test_fedavg_with_one_local_step_is_centralized_sgd():
@@ -134,7 +148,10 @@ def optax_run(transform, grad, x, rounds=ROUNDS):
 
 
 ALONE = quadratic(1, dim=DIM)
-TRANSFORMS = {"momentum": (momentum, optax.sgd(0.1, momentum=0.9)), "adam": (OPTIMIZERS["adam"](), optax.adam(0.1))}
+TRANSFORMS = {
+    "momentum": (momentum, optax.sgd(0.1, momentum=0.9)),
+    "adam": (OPTIMIZERS["adam"](), optax.adam(0.1)),
+}
 
 
 @pytest.mark.parametrize("algorithm", [dsgd, local_only, centralized_sgd])
@@ -172,7 +189,9 @@ def test_the_orders_are_one_algorithm_seen_at_different_moments():
     np.testing.assert_allclose(first, W @ overlapped, atol=1e-15)  # both add the same steps, mixed or not
 
 
-@pytest.mark.parametrize("algorithm", [dsgd(0.1, local_steps=2), gradient_tracking(0.1)], ids=["dsgd", "tracking"])
+@pytest.mark.parametrize(
+    "algorithm", [dsgd(0.1, local_steps=2), gradient_tracking(0.1)], ids=["dsgd", "tracking"]
+)
 def test_execution_one_by_one_or_together_is_the_same_run(algorithm):
     one, together = (final(algorithm, NOISY, GRAPHS["star"], execution=how)["x"] for how in ("map", "vmap"))
     np.testing.assert_allclose(one, together, atol=1e-14)
@@ -215,7 +234,12 @@ def test_the_mean_of_the_trackers_is_the_mean_of_the_gradients():
         return state, info | {"gap": gap, "size": size}
 
     result = simulate(
-        tracking._replace(step=step), NOISY, GRAPHS["one-peer"], rounds=ROUNDS, eval_every=1, precision="float64"
+        tracking._replace(step=step),
+        NOISY,
+        GRAPHS["one-peer"],
+        rounds=ROUNDS,
+        eval_every=1,
+        precision="float64",
     )
     rows = result.rows[1:]
     assert max(row["gap"] for row in rows) < 1e-14

@@ -101,7 +101,9 @@ def test_least_squares_optimum_and_minimum(n):
     np.testing.assert_allclose(problem.optimum["x"], np.linalg.solve(A.T @ A, A.T @ b), rtol=1e-10)
     x = {"x": np.arange(4.0)}
     np.testing.assert_allclose(objective(problem, x)[0], np.mean((A @ x["x"] - b) ** 2) / 2, rtol=1e-12)
-    np.testing.assert_allclose(objective(problem, x)[0], np.mean(once(node_gradients(problem, x))[0]), rtol=1e-12)
+    np.testing.assert_allclose(
+        objective(problem, x)[0], np.mean(once(node_gradients(problem, x))[0]), rtol=1e-12
+    )
 
 
 def test_least_squares_samples_are_unbiased():
@@ -210,7 +212,9 @@ def test_nodes_without_data_feel_the_regulariser_only(name, batch_size):
         np.testing.assert_allclose(losses[i], 0.005 * np.sum(flat(params) ** 2), rtol=1e-12)
         for g, leaf in zip(jax.tree.leaves(grads), jax.tree.leaves(params), strict=True):
             np.testing.assert_allclose(g[i], 0.01 * leaf, rtol=1e-12)
-    unregularised = make(name, n=6, partition=empty_nodes(fraction=0.4), batch_size=batch_size, l2=0.0, optimum=False)
+    unregularised = make(
+        name, n=6, partition=empty_nodes(fraction=0.4), batch_size=batch_size, l2=0.0, optimum=False
+    )
     _, grads = once(node_gradients(unregularised, params))
     assert all((g[without] == 0).all() for g in jax.tree.leaves(grads))
 
@@ -225,7 +229,9 @@ def drawn_samples(problem, batch_size, draws):
 
 def test_minibatches_are_uniform_over_the_nodes_own_samples():
     batch_size, repeats = 4, 500
-    problem = make("logistic", partition=quantity_skew(alpha=0.7), batch_size=batch_size, l2=0.0, optimum=False)
+    problem = make(
+        "logistic", partition=quantity_skew(alpha=0.7), batch_size=batch_size, l2=0.0, optimum=False
+    )
     counts = drawn_samples(problem, batch_size, repeats)
     np.testing.assert_allclose(counts, np.round(counts), atol=1e-9)
     for i in range(4):
@@ -301,7 +307,9 @@ def test_a_network_sees_the_nodes_losses_and_their_mean(node_weights):
 def test_above_2000_samples_the_objective_is_an_estimate_on_a_fixed_subset():
     """On some 2,000 of 2,500, with weights that add up to the whole's; the seed chooses which."""
     data = dataset(3, N=2500)
-    problem, again, other = (network(dataset=data, partition=quantity_skew(alpha=1.0), seed=s) for s in (0, 0, 1))
+    problem, again, other = (
+        network(dataset=data, partition=quantity_skew(alpha=1.0), seed=s) for s in (0, 0, 1)
+    )
     drawn, weight = problem.shared["probe"], problem.shared["probe_weight"]
     used = drawn[weight > 0]
     assert len(used) == len(np.unique(used)) == 2000
@@ -311,7 +319,9 @@ def test_above_2000_samples_the_objective_is_an_estimate_on_a_fixed_subset():
     np.testing.assert_array_equal(drawn, again.shared["probe"])
     assert (drawn != other.shared["probe"]).any()
     params = some_params(problem)
-    full = problem._replace(loss=network(dataset=data, partition=quantity_skew(alpha=1.0), batch_size=None).loss)
+    full = problem._replace(
+        loss=network(dataset=data, partition=quantity_skew(alpha=1.0), batch_size=None).loss
+    )
     exact = once(node_gradients(full, params))[0].mean()
     assert objective(problem, params)[0] != exact
     np.testing.assert_allclose(objective(problem, params)[0], exact, rtol=0.05)
@@ -325,17 +335,41 @@ def test_above_2000_samples_the_objective_is_an_estimate_on_a_fixed_subset():
     [
         ("quadratic", {"dim": 0}, "quadratic: dim must be at least 1, got 0"),
         ("quadratic", {"condition": 0.5}, r"quadratic: condition must be at least 1, got 0\.5"),
-        ("quadratic", {"noise": -1.0}, r"quadratic: heterogeneity and noise must be at least 0, got 1\.0 and -1\.0"),
-        ("least_squares", {"samples": 0}, "dim, samples and batch_size must be at least 1, got 10, 0 and None"),
-        ("least_squares", {"batch_size": 0}, "dim, samples and batch_size must be at least 1, got 10, 50 and 0"),
+        (
+            "quadratic",
+            {"noise": -1.0},
+            r"quadratic: heterogeneity and noise must be at least 0, got 1\.0 and -1\.0",
+        ),
+        (
+            "least_squares",
+            {"samples": 0},
+            "dim, samples and batch_size must be at least 1, got 10, 0 and None",
+        ),
+        (
+            "least_squares",
+            {"batch_size": 0},
+            "dim, samples and batch_size must be at least 1, got 10, 50 and 0",
+        ),
         ("least_squares", {"noise": -0.1}, r"heterogeneity and noise must be at least 0, got 1\.0 and -0\.1"),
         ("least_squares", {"dim": 9, "samples": 2}, "n · samples = 8 rows cannot determine dim = 9 numbers"),
-        ("logistic", {"dataset": dataset(3)}, "logistic: needs two classes, 'arrays' has 3; use problem 'softmax'"),
+        (
+            "logistic",
+            {"dataset": dataset(3)},
+            "logistic: needs two classes, 'arrays' has 3; use problem 'softmax'",
+        ),
         ("logistic", {"dataset": dataset(2), "l2": 0.0}, "set l2 > 0 or optimum: false"),
-        ("softmax", {"dataset": dataset(3), "batch_size": 0}, "softmax: batch_size must be at least 1, or null"),
+        (
+            "softmax",
+            {"dataset": dataset(3), "batch_size": 0},
+            "softmax: batch_size must be at least 1, or null",
+        ),
         ("softmax", {"dataset": dataset(3), "l2": -1.0}, r"l2 must be at least 0, got -1\.0"),
         ("classification", {"dataset": dataset(3), "held_out": 0}, "held_out must be at least 1, or null"),
-        ("classification", {"dataset": dataset(3), "batch_size": 0}, "classification: batch_size must be at least 1"),
+        (
+            "classification",
+            {"dataset": dataset(3), "batch_size": 0},
+            "classification: batch_size must be at least 1",
+        ),
     ],
 )
 def test_refusals(name, options, message):

@@ -16,9 +16,9 @@ INPUTS, CLASSES, BATCH, LR, SAMPLES = 784, 10, 32, 0.05, 60_000
 
 
 def random_samples(samples: int = SAMPLES) -> Dataset:
-    """Random inputs of Fashion-MNIST's size: speed does not depend on what they show."""
+    """Random images of Fashion-MNIST's size: speed does not depend on what they show."""
     rng = np.random.default_rng(0)
-    x = rng.random((samples, INPUTS), dtype=np.float32)
+    x = rng.integers(0, 256, (samples, INPUTS)).astype(np.float32) / np.float32(255)
     y = rng.integers(0, CLASSES, samples)
     return from_arrays(x, y, x[:1], y[:1], num_classes=CLASSES, name="random")
 

@@ -20,7 +20,7 @@ def prepare(hidden: int, n: int, samples: int = SAMPLES) -> Callable[[int], floa
 
     torch.set_num_threads(os.cpu_count() or 1)
     rng = np.random.default_rng(0)
-    x_all = torch.from_numpy(rng.random((samples, INPUTS), dtype=np.float32))
+    x_all = torch.from_numpy(rng.integers(0, 256, (samples, INPUTS)).astype(np.float32) / np.float32(255))
     y_all = torch.from_numpy(rng.integers(0, CLASSES, samples))
     per_node = samples // n
     offsets = (torch.arange(n) * per_node)[:, None]
