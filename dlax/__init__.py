@@ -12,22 +12,23 @@ whole run is one compiled program. See `dlax.list_registry(kind)` for what there
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+# Not lazily: the function must stand where its package would put itself when it is first imported.
+from dlax.simulate import simulate
+
 if TYPE_CHECKING:
     from dlax.experiment import run, sweep
     from dlax.registry import list_registry, make
     from dlax.results import Result
-    from dlax.simulate import simulate
 
 __version__ = "0.1.0"
 
-# Resolved on first use: `import dlax` and `dlax --help` do not wait for jax.
+# Resolved on first use: who builds the pieces by hand does not wait for pydantic or matplotlib.
 _HOME = {
     "run": "experiment",
     "sweep": "experiment",
     "make": "registry",
     "list_registry": "registry",
     "Result": "results",
-    "simulate": "simulate",
 }
 _MODULES = (
     "algorithms",

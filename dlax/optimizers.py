@@ -108,7 +108,12 @@ def inverse_sqrt(*, rounds: float = 100.0) -> Schedule:
 
 
 def steps(*, at: tuple[int, ...], factor: float = 0.1) -> Schedule:
-    """Multiplies the step size by `factor` at every round in `at`."""
+    """Multiplies the step size by a factor at given rounds.
+
+    Args:
+      at: the rounds.
+      factor: what the step size is multiplied by at each of them.
+    """
     return optax.piecewise_constant_schedule(1.0, dict.fromkeys(at, factor))
 
 

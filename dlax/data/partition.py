@@ -155,7 +155,9 @@ def shards(*, shards_per_node: int = 2) -> Partition:
 
 
 def dirichlet(*, alpha: float = 0.5, min_samples: int = 1, max_tries: int = 100) -> Partition:
-    """Label skew by a Dirichlet draw: class c is spread over the nodes in the proportions
+    """Label skew by a Dirichlet draw of proportions.
+
+    Class c is spread over the nodes in the proportions
 
         p_c ~ Dirichlet(alpha, ..., alpha)   over n nodes, independently for each class.
 

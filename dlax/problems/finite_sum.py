@@ -28,7 +28,8 @@ class Samples(NamedTuple):
     """A data set laid out by node.
 
     Attributes:
-      shared: `x` `[N, ...]` (see `encode`) and `y` `[N]` sorted by node, `weight` `[N]` with f = Σⱼ weightⱼ ℓⱼ, and `l2`.
+      shared: `x` `[N, ...]` (see `encode`) and `y` `[N]` sorted by node, `weight` `[N]` with
+        f = Σⱼ weightⱼ ℓⱼ, and `l2`.
       local: `start` `[n]`, `count` `[n]` and `weight` `[n]` (wᵢ).
       table: `[n, classes]` counts of training samples.
     """
