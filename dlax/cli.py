@@ -52,14 +52,27 @@ def run(
     resume: Resume = False,
     overwrite: Overwrite = False,
     checkpoint_seconds: Annotated[float, typer.Option(help="Wall clock between checkpoints.")] = 60.0,
+    track: Annotated[str | None, typer.Option(help="Also send metrics to 'tensorboard' or 'wandb'.")] = None,
 ) -> None:
     """Run one config: all its seeds and vmap values as one compiled program."""
-    from dlax import experiment
+    from dlax import experiment, registry, trackers
 
     folder = out or Path("runs") / config.stem
     resolved = experiment.resolve(experiment.load(config, overrides or []))
+    calls: list[Callable[[Snapshot], None]] = []
+    if track is not None:
+        if track not in trackers.TRACKERS:
+            known = ", ".join(trackers.TRACKERS)
+            near = registry.suggest(track, trackers.TRACKERS)
+            raise ValueError(f"track: unknown tracker {track!r}; choose from {known}{near}")
+        calls.append(trackers.TRACKERS[track](folder, resolved.model_dump(mode="json")))
+
+    def on_block(snapshot: "Snapshot") -> None:
+        for call in calls:
+            call(snapshot)
+
     with _Bar() as bar:
-        on_block = bar.start(0, 1, resolved)
+        calls.append(bar.start(0, 1, resolved))
         result = experiment.run(
             resolved,
             out=folder,

@@ -21,7 +21,7 @@ LAYERS = [
     {"simulate", "results"},
     {"registry"},
     {"rundir", "checkpoint", "experiment"},
-    {"plots", "report", "bench"},
+    {"plots", "report", "bench", "trackers"},
     {"cli"},
 ]
 LAYER = {part: number for number, layer in enumerate(LAYERS) for part in layer}
