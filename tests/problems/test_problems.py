@@ -9,7 +9,7 @@ import scipy.stats
 from dlax.data import DATASETS, empty_nodes, from_arrays, iid, quantity_skew
 from dlax.models import linear
 from dlax.problems import PROBLEMS, classification, least_squares, logistic, quadratic, softmax
-from dlax.problems.finite_sum import evaluator, hold_out
+from dlax.problems.finite_sum import decode, encode, evaluator, hold_out
 
 
 def objective(problem, params):
@@ -284,6 +284,58 @@ def test_a_limit_on_the_held_out_samples_keeps_a_fixed_subset():
     np.testing.assert_array_equal(first["x"], again["x"])
     assert (first["x"] != other["x"]).any()
     np.testing.assert_array_equal(hold_out(data, 1000, 0)["x"][0], data.x_test)
+
+
+def images(N=70):
+    """Small grey pictures as bytes over 255, in float32."""
+    return np.random.default_rng(0).integers(0, 256, (N, 4, 4, 1)).astype(np.float32) / np.float32(255)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_images_are_kept_as_bytes_and_come_back_whole(dtype):
+    stored = encode(images())
+    assert stored.dtype == np.uint8
+    np.testing.assert_array_equal(decode(stored, dtype).astype(np.float32), images())
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        images() - 0.1,
+        images() * 2,
+        images() + np.float32(1e-4),
+        np.concatenate([images(), images() / 3]),  # the first picture is bytes, the last is not
+        np.nextafter(images(), np.float32(0.5)),
+        np.zeros((3, 2), np.float64),
+    ],
+    ids=["negative", "large", "shifted", "late", "nearly", "float64"],
+)
+def test_other_features_are_left_alone(x):
+    assert encode(x) is x
+
+
+@pytest.mark.parametrize("factory", [softmax, classification])
+def test_a_problem_on_bytes_is_the_problem_on_their_values(factory):
+    """Bytes against the same numbers spelt out as float64, which are not encoded."""
+    labels = np.arange(70) % 3
+    data = from_arrays(images(), labels, images(9), labels[:9])
+    options = {"dataset": data, "partition": quantity_skew(alpha=1.0), "batch_size": None, "l2": 0.1}
+    options |= {"model": linear()} if factory is classification else {}
+    problem = factory(4, **options)
+    assert problem.shared["x"].dtype == problem.held["x"].dtype == np.uint8
+    spelt = problem._replace(
+        shared=problem.shared | {"x": problem.shared["x"] / 255.0},
+        held=problem.held | {"x": problem.held["x"] / 255.0},
+    )
+    params = some_params(problem)
+    for compute in (node_gradients, objective):
+        for mine, theirs in zip(
+            jax.tree.leaves(compute(problem, params)), jax.tree.leaves(compute(spelt, params)), strict=True
+        ):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-9)
+    with jax.enable_x64(True):
+        mine, theirs = (jax.device_get(p.evaluate(params, p.held)) for p in (problem, spelt))
+    np.testing.assert_allclose(mine["test_loss"], theirs["test_loss"], rtol=1e-9)
 
 
 # -------------------------------------------------------------------------------------------- classification
