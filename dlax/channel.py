@@ -59,12 +59,13 @@ def linear(drop: Scalar | None = None, *, symmetric: bool = False) -> Channel:
 def _uniform_by_edge(key: jax.Array, index: jax.Array, symmetric: bool) -> jax.Array:
     """A uniform number a directed edge [n, k]; the same for both directions if symmetric."""
     if not symmetric:
-        return jax.random.uniform(key, index.shape)
+        return jax.random.uniform(key, index.shape, jnp.float32)
     nodes = jnp.broadcast_to(jnp.arange(index.shape[0])[:, None], index.shape)
     low, high = jnp.minimum(nodes, index), jnp.maximum(nodes, index)
 
     def one(low: jax.Array, high: jax.Array) -> jax.Array:
-        return jax.random.uniform(jax.random.fold_in(jax.random.fold_in(key, low), high))
+        edge_key = jax.random.fold_in(jax.random.fold_in(key, low), high)
+        return jax.random.uniform(edge_key, (), jnp.float32)
 
     return jax.vmap(jax.vmap(one))(low, high)
 

@@ -241,9 +241,10 @@ def main() -> None:
         errors.print("[bold red]error[/bold red]", end=" ")
         errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        errors.print("interrupted; go on with --resume")
-        sys.exit(130)
+    except SystemExit as ended:  # typer turns an interrupt into exit code 130 without a word
+        if ended.code == 130:
+            errors.print("interrupted; go on with --resume")
+        raise
 
 
 class _Bar:

@@ -75,6 +75,8 @@ class Experiment(pydantic.BaseModel):
     @classmethod
     def _some_seeds(cls, value: int | list[int]) -> int | list[int]:
         few = value < 1 if isinstance(value, int) else not value or min(value) < 0
+        if isinstance(value, list) and value and max(value) >= 2**31:
+            raise ValueError("must be below 2³¹")
         if few:
             raise ValueError("must be at least 1, or a list of seeds that are at least 0")
         if isinstance(value, list) and len(set(value)) != len(value):
@@ -102,16 +104,22 @@ def load(config: Config, overrides: tuple[str, ...] | list[str] = ()) -> dict[st
         try:
             raw = yaml.safe_load(path.read_text())
         except yaml.YAMLError as error:
-            raise ValueError(f"config: {path} is not valid YAML: {error}") from None
+            raise ValueError(f"config: {path} is not valid YAML: {' '.join(str(error).split())}") from None
     else:
         raw = deepcopy(dict(config))
     if not isinstance(raw, dict):
         raise ValueError(f"config: expected a mapping of options, got {type(raw).__name__}")
+    changes = []
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
             raise ValueError(f"override {override!r}: write it as dotted.path=value")
-        _set(raw, key.strip(), yaml.safe_load(text))
+        try:
+            changes.append((key.strip(), yaml.safe_load(text)))
+        except yaml.YAMLError:
+            raise ValueError(f"override {override!r}: the value is not valid YAML") from None
+    for key, value in _outside_in(changes):
+        _set(raw, key, value)
     return raw
 
 
@@ -160,7 +168,7 @@ def expand(raw: Mapping[str, Any]) -> list[Experiment]:
     experiments = []
     for combination in itertools.product(*grid.values()):
         cell = deepcopy(base)
-        for path, value in zip(grid, combination, strict=True):
+        for path, value in _outside_in(list(zip(grid, combination, strict=True))):
             _set(cell, path, deepcopy(value))
         if grid and "label" not in grid:
             cell["label"] = ", ".join(_word(p, v) for p, v in zip(grid, combination, strict=True))
@@ -384,6 +392,11 @@ def _check_vmap(experiment: Experiment, path: str) -> None:
         )
     if not values or len(set(values)) != len(values):
         raise ValueError(f"vmap.{path}: expected a list of different values, got {values!r}")
+
+
+def _outside_in(changes: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Whole specs before their names before their options: a new name drops options, so it must come first."""
+    return sorted(changes, key=lambda change: 2 * change[0].count(".") - change[0].endswith(".name"))
 
 
 def _set(raw: dict[str, Any], path: str, value: Any) -> None:

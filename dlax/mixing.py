@@ -117,7 +117,9 @@ def network(
       channel_key: what the channel draws from.
       active: `[n]` bool, or None when all nodes always take part.
     """
-    turn = jax.random.randint(key, (), 0, plan.period) if plan.order == "random" else t % plan.period
+    turn = (
+        jax.random.randint(key, (), 0, plan.period, jnp.int32) if plan.order == "random" else t % plan.period
+    )
     per_round = {name: value for name, value in tables.items() if name not in ("inverse", "slots")}
     current = jax.tree.map(lambda leaf: leaf[turn], per_round)
     current["slots"] = [
@@ -236,7 +238,7 @@ def _take(rows: jax.Array, index: jax.Array) -> jax.Array:
 def _neighbour_table(plan: Plan, tables: Tables) -> tuple[jax.Array, jax.Array, jax.Array]:
     """All buckets as one table: index [n, k], weight [n, k], own [n]."""
     if plan.kernel == "mean":
-        others = (jnp.arange(plan.n)[:, None] + jnp.arange(1, plan.n)) % plan.n
+        others = (jnp.arange(plan.n)[:, None] + jnp.arange(1, plan.n)[None]) % plan.n
         return others.astype(jnp.int32), jnp.full(others.shape, 1 / plan.n), jnp.full((plan.n,), 1 / plan.n)
     widest = max(k for _, k in plan.buckets)
     index: list[jax.Array] = []

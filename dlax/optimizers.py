@@ -15,7 +15,7 @@ from dlax.types import Optimizer, Scalar, Schedule
 
 _ALIASES = (
     "sgd", "adabelief", "adadelta", "adagrad", "adam", "adamax", "adamw", "amsgrad", "fromage", "lamb", "lars",
-    "lion", "nadam", "novograd", "radam", "rmsprop", "sm3", "yogi",
+    "lion", "nadam", "novograd", "radam", "rmsprop", "yogi",
 )  # fmt: skip
 
 

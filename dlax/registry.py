@@ -171,7 +171,7 @@ def lookup(kind: str, name: Any, *, path: str) -> Callable[..., Any]:
       ValueError: if there is none, with the names there are and the nearest.
     """
     entries = _entries(kind)
-    if name not in entries:
+    if not isinstance(name, str) or name not in entries:
         raise ValueError(
             f"{path}: unknown {kind} {name!r}; choose one of {', '.join(entries)}{suggest(name, entries)}"
         )

@@ -19,13 +19,16 @@ def to_csv(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def read_csv(path: Path) -> list[dict[str, Any]]:
-    """Rows of a CSV file with numbers as numbers and empty cells left out; no rows if there is no file."""
+    """Rows of a CSV file with numbers as numbers and empty cells left out; no rows if there is no file.
+
+    A row that a crash cut short is left out.
+    """
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        return [
-            {key: _number(value) for key, value in row.items() if value != ""} for row in csv.DictReader(file)
-        ]
+    text = path.read_text()
+    whole = text[: text.rfind("\n") + 1]
+    rows = [row for row in csv.DictReader(io.StringIO(whole)) if None not in row.values()]
+    return [{key: _number(value) for key, value in row.items() if value != ""} for row in rows]
 
 
 def append_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:

@@ -43,7 +43,8 @@ class Round(NamedTuple):
         at single messages; unused slots have weight 0 and show the node's own message.
       active: `[n]` bool, who takes part in this round.
       require: `(who, *properties) -> None`: raises `ValueError` when the topology lacks one of them
-        ("symmetric", "doubly stochastic", "row stochastic", "column stochastic", "complete", "fixed", ...).
+        ("symmetric", "doubly stochastic", "row stochastic", "column stochastic", "complete", "fixed", ...)
+        or, for "full participation", when nodes may sit rounds out.
     """
 
     t: jax.Array

@@ -35,6 +35,9 @@ def centralized_sgd(
 
     Returns:
       The (init, step) pair.
+
+    Raises:
+      ValueError: if nodes may sit rounds out: one model would become several.
     """
 
     def everywhere(x: Tree) -> Tree:
@@ -45,7 +48,7 @@ def centralized_sgd(
         )
 
     def init(params: Tree, round: Round) -> CentralizedState:
-        del round  # no graph is used
+        round.require("centralized_sgd", "full participation")
         params = everywhere(params)
         return CentralizedState(params, init_optimizer(params, optimizer))
 

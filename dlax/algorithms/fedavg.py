@@ -5,6 +5,7 @@ Decentralized Data. AISTATS 2017.
 """
 
 from dlax.algorithms.dsgd import DSGDState, dsgd
+from dlax.algorithms.local import check_steps
 from dlax.optimizers import constant, sgd
 from dlax.types import Algorithm, Optimizer, Round, Scalar, Schedule, Tree
 
@@ -35,6 +36,7 @@ def fedavg(
     Raises:
       ValueError: if local_steps < 1, or the topology is not the complete graph with weights 1/n.
     """
+    check_steps("fedavg", local_steps)
     mixed = dsgd(lr, local_steps=local_steps, optimizer=optimizer, schedule=schedule)
 
     def init(params: Tree, round: Round) -> DSGDState:

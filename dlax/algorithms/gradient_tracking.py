@@ -32,7 +32,8 @@ def gradient_tracking(lr: Scalar = 0.1, *, schedule: Schedule = constant()) -> A
 
     The node-mean of y equals the node-mean of g after every round, so the fixed point does not depend on how
     the data are split (D-SGD's does). The index of y is one ahead of the paper's, which removes the special
-    first round. On samples, g is the sampled gradient, each evaluated once.
+    first round; over changing graphs y is mixed by W of round t where the paper has that of t − 1. On samples,
+    g is the sampled gradient, each evaluated once.
 
     Args:
       lr: step size.

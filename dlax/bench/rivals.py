@@ -32,10 +32,12 @@ def _steady(quick: bool) -> Iterator[dict[str, Any]]:
     for name, hidden in HIDDEN.items():
         for n in (4,) if quick else (16, 64):
             samples = 4_000 if quick else dlax_dsgd.SAMPLES
-            rounds = 3 if quick else (200 if hidden else 800) * 16 // n
+            rounds = (
+                3 if quick else (800 if hidden else 4_000) * 16 // n
+            )  # a run's start and end then do not count
             ours, theirs = dlax_dsgd.prepare(hidden, n, samples), torch_dsgd.prepare(hidden, n, samples)
             calls = {"dlax": lambda: ours(rounds), "torch": lambda: theirs(rounds)}  # noqa: B023 - timed at once
-            seconds = interleave(calls, repeats=2 if quick else 11)
+            seconds = interleave(calls, repeats=2 if quick else 7)
             target = None if n != 64 else (2.0 if hidden else 3.0)
             yield row(
                 f"{name}, n={n}, steady: PyTorch / dlax", ratio(seconds, "torch", "dlax"), "x", least=target

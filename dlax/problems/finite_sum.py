@@ -71,7 +71,7 @@ def lay_out(
         "l2": np.float64(l2),
     }
     local = {"start": start.astype(np.int32), "count": count.astype(np.int32), "weight": weight}
-    return Samples(shared, local, partition_table(parts, data.y_train, data.num_classes))
+    return Samples(_frozen(shared), local, partition_table(parts, data.y_train, data.num_classes))
 
 
 def local_loss(
@@ -176,7 +176,14 @@ def hold_out(data: Dataset, limit: int | None, seed: int) -> dict[str, np.ndarra
     if limit is not None and limit < len(y):
         keep = np.sort(np.random.default_rng(seed).permutation(len(y))[:limit])
         x, y = x[keep], y[keep]
-    return {"x": _fold(x), "y": _fold(y), "mask": _fold(np.ones(len(y)))}
+    return _frozen({"x": _fold(x), "y": _fold(y), "mask": _fold(np.ones(len(y)))})
+
+
+def _frozen(arrays: dict[str, Any]) -> dict[str, Any]:
+    """Read-only arrays, which the engine keeps on the device between runs."""
+    for array in arrays.values():
+        np.asarray(array).setflags(write=False)
+    return arrays
 
 
 def _fold(values: np.ndarray) -> np.ndarray:

@@ -122,7 +122,7 @@ def softmax(
         return {"w": jnp.zeros((d, classes)), "c": jnp.zeros(classes)}
 
     def apply(params: Tree, x: jax.Array) -> jax.Array:
-        return x.reshape(x.shape[0], -1) @ params["w"] + params["c"]
+        return x.reshape(x.shape[0], -1) @ params["w"] + params["c"][None]
 
     def loss(outputs: jax.Array, y: jax.Array) -> jax.Array:
         chosen = jnp.take_along_axis(outputs, y[:, None], axis=1)[:, 0]

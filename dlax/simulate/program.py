@@ -116,6 +116,7 @@ class Program:
             state, totals = step(t, state)
             first = (diverged < 0) & ~jnp.isfinite(totals["train_loss"])
             sums = jax.tree.map(jnp.add, sums, totals)
+            sums["bits"] = _carry(sums["bits"])
             return Carry(state, jnp.where(first, t, diverged)), sums
 
         (state, diverged), sums = jax.lax.fori_loop(start, stop, body, (carry, zeros))
@@ -132,7 +133,7 @@ class Program:
         loss_function = self.problem_functions[1]
         active = None
         if arrays.participation is not None:
-            active = jax.random.bernoulli(stream(key, "faults"), arrays.participation, (n,))
+            active = jax.random.uniform(stream(key, "faults"), (n,), jnp.float32) < arrays.participation
         graph_key, channel_key = stream(key, "graph"), stream(key, "channel")
         stages = itertools.count()
 
@@ -156,7 +157,12 @@ class Program:
             return jax.vmap(one)((params, ids, local))
 
         def require(who: str, *needed: str) -> None:
-            missing = [word for word in needed if word not in self.properties]
+            holds = self.properties | ({"full participation"} if active is None else frozenset())
+            missing = [word for word in needed if word not in holds]
+            if missing == ["full participation"]:
+                raise ValueError(
+                    f"algorithm {who!r} needs every node in every round; set participation to null"
+                )
             if missing:
                 raise ValueError(
                     f"algorithm {who!r} needs a topology that is {' and '.join(missing)}; "
@@ -222,8 +228,22 @@ def _totals(info: Info, arrays: Arrays) -> Info:
     gradients = jnp.max(jnp.asarray(info.get("gradients", 1)))
     time = gradients * clock["gradient"] + clock["latency"] + jnp.max(bits) / clock["bandwidth"]
     extras = {k: jnp.mean(v) for k, v in info.items() if k not in ("loss", "bits", "gradients")}
-    totals = {"train_loss": jnp.mean(info["loss"]), "bits": jnp.sum(bits), "time": time} | extras
-    return {k: jnp.asarray(v, _dtype(arrays)) for k, v in totals.items()}
+    totals = {"train_loss": jnp.mean(info["loss"]), "time": time} | extras
+    totals = {k: jnp.asarray(v, _dtype(arrays)) for k, v in totals.items()}
+    return totals | {"bits": _split(bits)}
+
+
+_LIMB = 20  # bits sent are counted exactly, as high · 2²⁰ + low: float32 would round sums over a block
+
+
+def _split(bits: jax.Array) -> jax.Array:
+    high = jnp.floor(bits / 2**_LIMB)
+    return jnp.stack([high, bits - high * 2**_LIMB]).astype(jnp.uint32)
+
+
+def _carry(total: jax.Array) -> jax.Array:
+    high, low = total[0], total[1]
+    return jnp.stack([high + (low >> _LIMB), low & (2**_LIMB - 1)])
 
 
 def _where_nodes(active: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:

@@ -1,5 +1,6 @@
 """The rounds clock: every node steps, then gossips; the host sees one number a metric and block."""
 
+import inspect
 import time
 import weakref
 from collections import OrderedDict
@@ -102,10 +103,8 @@ def simulate(
     Raises:
       ValueError: on anything that does not fit together, before the run.
     """
-    if hyper and isinstance(algorithm, Algorithm):
-        raise ValueError(
-            "simulate: hyper needs a factory such as dlax.algorithms.dsgd, got a ready Algorithm"
-        )
+    if hyper:
+        _check_hyper(algorithm, hyper)
     return run_rounds(
         _Ready(algorithm, channel),
         problem,
@@ -116,6 +115,18 @@ def simulate(
         hyper={k: list(np.atleast_1d(np.asarray(v, float))) for k, v in (hyper or {}).items()},
         **options,
     )
+
+
+def _check_hyper(algorithm: Algorithm | Callable[..., Algorithm], hyper: Mapping[str, Any]) -> None:
+    if isinstance(algorithm, Algorithm):
+        raise ValueError(
+            "simulate: hyper needs a factory such as dlax.algorithms.dsgd, got a ready Algorithm"
+        )
+    parameters = inspect.signature(algorithm).parameters.values()
+    traced = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    for name in hyper:
+        if traced and name not in traced:
+            raise ValueError(f"simulate: hyper {name!r} is no traced option; traced are {', '.join(traced)}")
 
 
 def run_rounds(
@@ -317,7 +328,7 @@ def _place(leaf: Any, dtype: type) -> jax.Array:
         return placed
     cast = leaf.astype(dtype, copy=False) if np.issubdtype(leaf.dtype, np.floating) else leaf
     placed = jnp.asarray(cast)
-    if leaf.nbytes >= _LARGE:
+    if leaf.nbytes >= _LARGE and not leaf.flags.writeable:  # what can change in place must not be kept
         key = (id(leaf), dtype)
         _PLACED[key] = placed
         weakref.finalize(leaf, _PLACED.pop, key, None)
@@ -344,8 +355,9 @@ def _rows(
     """One row a run; bits and time are summed on the host in double precision."""
     rows = []
     for r, run in enumerate(runs):
-        values = {name: np.asarray(value).reshape(-1)[r].item() for name, value in metrics.items()}
-        total = values.pop("bits") + (last[r]["bits_total"] if last else 0.0)
+        values = {k: np.asarray(v).reshape(-1)[r].item() for k, v in metrics.items() if k != "bits"}
+        high, low = np.asarray(metrics["bits"]).reshape(len(runs), 2, n)[r].astype(float).sum(axis=1)
+        total = high * 2.0**20 + low + (last[r]["bits_total"] if last else 0.0)
         elapsed = values.pop("time") + (last[r]["time"] if last else 0.0)
         values |= {"round": t, "time": elapsed, "bits_node": total / n, "bits_total": total}
         extras = {name: value for name, value in values.items() if name not in METRICS}
