@@ -12,13 +12,11 @@ whole run is one compiled program. See `dlax.list_registry(kind)` for what there
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# Not lazily: the function must stand where its package would put itself when it is first imported.
-from dlax.simulate import simulate
-
 if TYPE_CHECKING:
     from dlax.experiment import run, sweep
     from dlax.registry import list_registry, make
     from dlax.results import Result
+    from dlax.simulate import simulate
 
 __version__ = "0.1.0"
 
@@ -38,6 +36,7 @@ _MODULES = (
     "models",
     "plots",
     "problems",
+    "simulate",
     "topology",
     "tree",
     "types",
@@ -55,4 +54,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, *_MODULES])
+    return sorted({*__all__, *_MODULES})

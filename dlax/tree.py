@@ -52,8 +52,8 @@ def consensus(x: Tree, mean: Tree) -> jax.Array:
 
     The mean of equal numbers is off by a rounding error, which would show as a distance.
     """
-    differ = jnp.stack([jnp.any(leaf != leaf[:1]) for leaf in jax.tree.leaves(x)])
-    return jnp.where(jnp.any(differ), distance_to(x, mean), 0.0)
+    first = jax.tree.map(lambda leaf: leaf[0], x)
+    return jnp.where(distance_to(x, first) > 0, distance_to(x, mean), 0.0)
 
 
 def num_nodes(x: Tree) -> int:

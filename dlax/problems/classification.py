@@ -18,7 +18,7 @@ from dlax.problems.finite_sum import (
 )
 from dlax.types import Problem
 
-_PROBE = 2_000  # training samples on which f(x̄) and ‖∇f(x̄)‖ of a network are measured
+_PROBE = 1_000  # training samples on which f(x̄) and ‖∇f(x̄)‖ of a network are measured
 
 
 def classification(
@@ -37,7 +37,7 @@ def classification(
 
         fᵢ(x) = wᵢ · (1/sᵢ) Σ_{j in node i} −log softmax(model(x; aⱼ))_{yⱼ} + (l2/2) ‖x‖²
 
-    The global objective and its gradient norm are measured on a fixed random subset of 2,000 training samples
+    The global objective and its gradient norm are measured on a fixed random subset of 1,000 training samples
     (all, where there are fewer), weighted as in f.
 
     Args:

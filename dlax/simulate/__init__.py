@@ -1,6 +1,21 @@
-"""The only loops. One engine a clock; rounds for now."""
+"""The only loops. One engine a clock; rounds for now. `dlax.simulate(...)` calls `simulate`."""
 
+import sys
+from types import ModuleType
+from typing import Any
+
+from dlax.results import Result
 from dlax.simulate.rounds import Clock, Snapshot, run_rounds, simulate
 from dlax.simulate.streams import STREAMS, stream
 
 __all__ = ["STREAMS", "Clock", "Snapshot", "run_rounds", "simulate", "stream"]
+
+
+class _Callable(ModuleType):
+    """The package and its main function share a name, so `dlax.simulate` is both."""
+
+    def __call__(self, *args: Any, **options: Any) -> Result:
+        return simulate(*args, **options)
+
+
+sys.modules[__name__].__class__ = _Callable
