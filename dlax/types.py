@@ -87,7 +87,8 @@ class Channel(NamedTuple):
     mix: Callable[[Any, Tree, Network], tuple[Tree, Any, jax.Array]]
 
 
-Execution = Literal["vmap", "map"]  # nodes' gradients all together, or one node after the other
+# Nodes' gradients all together, sixteen at a time, or one node after the other.
+Execution = Literal["vmap", "chunks", "map"]
 
 
 class Model(NamedTuple):

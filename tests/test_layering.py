@@ -20,7 +20,7 @@ LAYERS = [
     {"algorithms"},
     {"simulate", "results"},
     {"registry"},
-    {"rundir", "checkpoint", "experiment"},
+    {"rundir", "checkpoint", "config", "experiment"},
     {"plots", "report", "bench", "trackers"},
     {"cli"},
 ]
@@ -28,7 +28,7 @@ LAYER = {part: number for number, layer in enumerate(LAYERS) for part in layer}
 # Within a layer, who may import whom.
 BESIDE = {
     ("channel", "mixing"), ("models", "tree"), ("simulate", "results"), ("rundir", "checkpoint"),
-    ("experiment", "rundir"), ("report", "plots"),
+    ("experiment", "rundir"), ("experiment", "config"), ("report", "plots"),
 }  # fmt: skip
 
 FILES = [path for path in sorted(ROOT.rglob("*.py")) if path != ROOT / "__init__.py"]

@@ -163,6 +163,7 @@ def _problem(n, init, apply, loss, predict, samples, dataset, batch_size, soluti
         optimum=solution,
         minimum=minimum,
         table=samples.table,
+        on_cpu="chunks",
     )
 
 

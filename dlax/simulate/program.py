@@ -17,6 +17,7 @@ Hyper = dict[str, jax.Array]  # traced hyper-parameters of one run, each []
 
 _EVALUATIONS_AT_ONCE = {"cpu": 1}  # node models evaluated together; elsewhere:
 _EVALUATIONS_DEFAULT = 32
+_CHUNK = 16  # nodes of "chunks": their minibatches are gathered into cache and used there
 
 
 class Arrays(NamedTuple):
@@ -154,6 +155,8 @@ class Program:
 
             if self.execution == "map":
                 return jax.lax.map(one, (params, ids, local))
+            if self.execution == "chunks" and len(ids) > _CHUNK:
+                return jax.lax.map(one, (params, ids, local), batch_size=_CHUNK)
             return jax.vmap(one)((params, ids, local))
 
         def require(who: str, *needed: str) -> None:

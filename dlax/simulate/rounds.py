@@ -165,8 +165,8 @@ def run_rounds(
       participation: probability that a node takes part in a round; a node that does not keeps its state and is
         not heard. None means always.
       precision: of parameters, data and weights.
-      execution: "vmap" computes all nodes' gradients together, "map" one after the other; "auto" is the faster
-        of the two by measurement.
+      execution: "vmap" computes all nodes' gradients together, "chunks" sixteen at a time, "map" one after the
+        other; "auto" is the fastest of them for the model, by measurement.
       kernel: the mixing kernel, or "auto".
       clock: what a round costs in simulated time.
       label: the result's name.

@@ -1,0 +1,233 @@
+"""Config files: read, overridden, checked against the factories' signatures, resolved, expanded."""
+
+import itertools
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import yaml
+
+from dlax import registry
+from dlax.simulate.program import Start
+
+Config = str | Path | Mapping[str, Any]
+
+_SPECS = ("problem", "topology", "channel", "algorithm")
+TRACED_SPECS = ("algorithm", "channel")  # parts of the compiled program whose options may be swept by vmap
+
+
+class _Clock(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid")
+    gradient: float = pydantic.Field(
+        default=1.0, ge=0, description="simulated time of one minibatch gradient"
+    )
+    latency: float = pydantic.Field(default=0.0, ge=0, description="simulated time until a message arrives")
+    bandwidth: float = pydantic.Field(
+        default=float("inf"), gt=0, description="bits a node sends per unit of time"
+    )
+
+
+class Experiment(pydantic.BaseModel):
+    """One experiment, whole: what is run is exactly what this holds.
+
+    The four specs are names or mappings with `name`; see `dlax list`. `vmap` and `grid` belong to sweeps.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid")
+
+    label: str | None = pydantic.Field(default=None, description="how tables and plots call it")
+    nodes: int = pydantic.Field(ge=1, description="n, the number of nodes")
+    problem: Any = pydantic.Field(description="what the nodes minimise")
+    topology: Any = pydantic.Field(description="who hears whom, with which weights")
+    channel: Any = pydantic.Field(default="linear", description="how messages travel")
+    algorithm: Any = pydantic.Field(description="what a node does in a round")
+    rounds: int = pydantic.Field(ge=1, description="T, rounds to run")
+    eval_every: int | None = pydantic.Field(default=None, ge=1, description="rounds; default T / 20")
+    seeds: int | list[int] = pydantic.Field(default=1, description="how many, or which")
+    start: Start = pydantic.Field(default="common", description="one draw for all, or one each")
+    participation: float | None = pydantic.Field(default=None, gt=0, le=1, description="chance to take part")
+    precision: Literal["float32", "float64"] = "float32"
+    execution: Literal["auto", "vmap", "chunks", "map"] = pydantic.Field(
+        default="auto", description="nodes' gradients together or one by one"
+    )
+    clock: _Clock = pydantic.Field(default=_Clock(), description="what a round costs in simulated time")
+    vmap: dict[str, list[float]] = pydantic.Field(
+        default_factory=dict, description="swept options of one compilation, by dotted path"
+    )
+    grid: dict[str, list[Any]] = pydantic.Field(
+        default_factory=dict, description="swept structure, one run a combination, by dotted path"
+    )
+
+    @pydantic.field_validator("seeds")
+    @classmethod
+    def _some_seeds(cls, value: int | list[int]) -> int | list[int]:
+        few = value < 1 if isinstance(value, int) else not value or min(value) < 0
+        if isinstance(value, list) and value and max(value) >= 2**31:
+            raise ValueError("must be below 2³¹")
+        if few:
+            raise ValueError("must be at least 1, or a list of seeds that are at least 0")
+        if isinstance(value, list) and len(set(value)) != len(value):
+            raise ValueError("must not repeat a seed")
+        return value
+
+
+def load(config: Config, overrides: tuple[str, ...] | list[str] = ()) -> dict[str, Any]:
+    """Reads a config and applies overrides; nothing is checked yet.
+
+    Args:
+      config: path of a YAML file, or its content as a mapping.
+      overrides: `dotted.path=value` strings; values are parsed as YAML.
+
+    Returns:
+      Plain data.
+
+    Raises:
+      ValueError: if the file is missing or is not a YAML mapping, or an override has no `=`.
+    """
+    if isinstance(config, str | Path):
+        path = Path(config)
+        if not path.is_file():
+            raise ValueError(f"config: there is no file {str(config)!r}")
+        try:
+            raw = yaml.safe_load(path.read_text())
+        except yaml.YAMLError as error:
+            raise ValueError(f"config: {path} is not valid YAML: {' '.join(str(error).split())}") from None
+    else:
+        raw = deepcopy(dict(config))
+    if not isinstance(raw, dict):
+        raise ValueError(f"config: expected a mapping of options, got {type(raw).__name__}")
+    changes = []
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise ValueError(f"override {override!r}: write it as dotted.path=value")
+        try:
+            changes.append((key.strip(), yaml.safe_load(text)))
+        except yaml.YAMLError:
+            raise ValueError(f"override {override!r}: the value is not valid YAML") from None
+    for key, value in _outside_in(changes):
+        _set(raw, key, value)
+    return raw
+
+
+def resolve(raw: Mapping[str, Any]) -> Experiment:
+    """Checks a config without a grid and fills in every default.
+
+    Raises:
+      ValueError: naming the dotted path, the value given and what is allowed.
+    """
+    known = list(Experiment.model_fields)
+    for key in raw:
+        if key not in known:
+            raise ValueError(
+                f"{key}: unknown option, given {raw[key]!r}; a config takes {', '.join(known)}"
+                f"{registry.suggest(key, known)}"
+            )
+    try:
+        experiment = Experiment.model_validate(raw)
+    except pydantic.ValidationError as error:
+        raise ValueError(_explain(error)) from None
+    for part in _SPECS:
+        given = ("n",) if part in ("problem", "topology") else ()
+        setattr(experiment, part, registry.resolve(part, getattr(experiment, part), path=part, given=given))
+    for path in experiment.vmap:
+        _check_vmap(experiment, path)
+    if experiment.eval_every is None:
+        experiment.eval_every = max(1, experiment.rounds // 20)
+    if experiment.label is None:
+        experiment.label = f"{experiment.algorithm['name']}, {experiment.topology['name']}"
+    return experiment
+
+
+def expand(raw: Mapping[str, Any]) -> list[Experiment]:
+    """The experiments of a sweep: one a combination of the grid, checked before anything runs.
+
+    Raises:
+      ValueError: as `resolve`, naming the combination.
+    """
+    grid = raw.get("grid") or {}
+    if not isinstance(grid, Mapping):
+        raise ValueError(f"grid: expected a mapping of dotted paths to lists, got {grid!r}")
+    for path, values in grid.items():
+        if not isinstance(values, list) or not values:
+            raise ValueError(f"grid.{path}: expected a list of at least one value, got {values!r}")
+    base = {key: value for key, value in raw.items() if key != "grid"}
+    experiments = []
+    for combination in itertools.product(*grid.values()):
+        cell = deepcopy(base)
+        for path, value in _outside_in(list(zip(grid, combination, strict=True))):
+            _set(cell, path, deepcopy(value))
+        if grid and "label" not in grid:
+            cell["label"] = ", ".join(_word(p, v) for p, v in zip(grid, combination, strict=True))
+        experiments.append(resolve(cell))
+    labels = [experiment.label for experiment in experiments]
+    for index, label in enumerate(labels):
+        if labels.count(label) > 1:
+            experiments[index].label = f"{label} #{labels[: index + 1].count(label)}"
+    return experiments
+
+
+def _check_vmap(experiment: Experiment, path: str) -> None:
+    part, _, option = path.partition(".")
+    values = experiment.vmap[path]
+    if part not in TRACED_SPECS:
+        raise ValueError(f"vmap.{path}: only options of {' and '.join(TRACED_SPECS)} can be traced; use grid")
+    spec = getattr(experiment, part)
+    traced = registry.traced_options(part, spec["name"])
+    if option not in traced:
+        kind = "is static" if option in spec else "is unknown"
+        raise ValueError(
+            f"vmap.{path}: {option!r} {kind} for {spec['name']}; traced are {', '.join(traced) or 'none'}"
+            f"{registry.suggest(option, traced)}; static options are swept under grid"
+        )
+    if not values or len(set(values)) != len(values):
+        raise ValueError(f"vmap.{path}: expected a list of different values, got {values!r}")
+
+
+def _outside_in(changes: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Whole specs before their names before their options: a new name drops options, so it must come first."""
+    return sorted(changes, key=lambda change: 2 * change[0].count(".") - change[0].endswith(".name"))
+
+
+def _set(raw: dict[str, Any], path: str, value: Any) -> None:
+    """Sets a dotted path; a spec given as a bare name grows into a mapping on the way."""
+    *parents, last = path.split(".")
+    if parents and parents[0] in ("vmap", "grid"):  # their keys are dotted paths themselves
+        parents, last = parents[:1], ".".join([*parents[1:], last])
+    here = raw
+    for depth, key in enumerate(parents):
+        inner = here.get(key)
+        if isinstance(inner, str):
+            inner = {"name": inner}
+        elif inner is None:
+            inner = {}
+        elif not isinstance(inner, dict):
+            raise ValueError(f"{path}: {'.'.join(parents[: depth + 1])} is {inner!r}, which has no options")
+        here[key] = inner
+        here = inner
+    if last == "name" and isinstance(here.get("name"), str) and here["name"] != value:
+        here.clear()  # another name takes other options
+    here[last] = value
+
+
+def _word(path: str, value: Any) -> str:
+    """A grid value in a label: a spec by its name, anything else with the last part of its path."""
+    if isinstance(value, Mapping) and "name" in value:
+        rest = [f"{k}={v}" for k, v in value.items() if k != "name" and not isinstance(v, Mapping | list)]
+        return " ".join([str(value["name"]), *rest])
+    if path in _SPECS or path.endswith(".name"):
+        return str(value)
+    return f"{path.rpartition('.')[2]}={value}"
+
+
+def _explain(error: pydantic.ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part not in ("int", "list[int]"))
+    if first["type"] == "missing":
+        return f"{where}: is required"
+    if first["type"] == "extra_forbidden":
+        return f"{where}: unknown option, given {first['input']!r}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {message[:1].lower()}{message[1:]}, given {first['input']!r}"
