@@ -84,7 +84,8 @@ def load(config: Config, overrides: tuple[str, ...] | list[str] = ()) -> dict[st
       Plain data.
 
     Raises:
-      ValueError: if the file is missing or is not a YAML mapping, or an override has no `=`.
+      ValueError: if the file is missing or is not a YAML mapping, if an override has no `=`, or if the grid
+        would discard it.
     """
     if isinstance(config, str | Path):
         path = Path(config)
@@ -109,6 +110,11 @@ def load(config: Config, overrides: tuple[str, ...] | list[str] = ()) -> dict[st
             raise ValueError(f"override {override!r}: the value is not valid YAML") from None
     for key, value in _outside_in(changes):
         _set(raw, key, value)
+    grid = raw.get("grid")
+    for key, _ in changes:
+        for path in grid if isinstance(grid, dict) else ():
+            if key == path or key.startswith(f"{path}."):
+                raise ValueError(f"override {key}: the grid sets {path!r} whole; change grid.{path} instead")
     return raw
 
 

@@ -406,3 +406,9 @@ def test_a_finished_sweep_resumes_by_reading(tmp_path):
     assert [result.label for result in again] == ["ring", "star"]
     files = sorted(path.name for path in (tmp_path / "sweep").iterdir())
     assert files == ["00_ring", "01_star", "metrics.csv", "sweep.yaml"]
+
+
+@pytest.mark.parametrize("override", ["algorithm.lr=0.5", "algorithm=dsgd"])
+def test_an_override_that_the_grid_would_discard_is_refused(override):
+    with pytest.raises(ValueError, match=r"the grid sets 'algorithm' whole; change grid.algorithm instead"):
+        experiment.load(BASE | {"grid": {"algorithm": ["dsgd", "gradient_tracking"]}}, [override])
