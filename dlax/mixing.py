@@ -7,8 +7,8 @@ Three kernels stand behind one function, chosen by shape:
 - "slots": a loop over neighbour slots, `acc += w[:, j] · X[index[:, j]]`, fused into one pass over memory.
   Nodes of like degree share a bucket, so that a hub does not make everyone as wide as itself.
 
-Circulant graphs (ring, exponential) have no kernel of their own: on two CPU cores rolls took 0.7 to 1.2 times
-the slots' time with two neighbours and 1.3 to 2.2 times with four, for n from 16 to 65,536.
+Circulant graphs (ring, exponential) have no kernel of their own: on two CPU cores rolls took 0.7 to 1.1 times
+the slots' time with two neighbours and 0.9 to 2.2 times with four, for n from 16 to 65,536.
 """
 
 import itertools
@@ -28,7 +28,7 @@ Kernel = Literal["mean", "dense", "slots"]
 Tables = dict[str, Any]  # arrays of one round, or of all rounds with a leading [L]
 
 _UNROLL = 16  # slots written out one by one; wider buckets loop over groups of this many
-_DENSE_NODES = 256  # above this a dense product never wins on CPU
+_DENSE_NODES = 256  # larger graphs take the slots, whatever their degree; measured up to n = 64 only
 _DENSE_SPARSITY = 8  # n <= 8 k: the product's 2n operations an entry cost less than k reads
 _SLAB_BYTES = 2_000_000  # of columns mixed at once on a CPU: what stays in cache
 _LARGE_BYTES = 16_000_000  # below this the whole message stays there
