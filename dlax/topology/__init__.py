@@ -8,19 +8,20 @@ algorithm can refuse a graph it is not valid on.
     from_networkx(networkx.petersen_graph(), weights=laplacian())
     cyclic(ring(16), star(16))
 
-A new named graph is one function in `graphs.py` and one line in `TOPOLOGIES`; a new rule for weights is one
-function in `weights.py` and one line in `WEIGHTS`.
+Four rooms: `graphs/` (who hears whom), `weights/` (how much), `sequences/` (graphs that change from round to
+round), `spectra/` (how fast they average, and other quantities). A new graph or sequence is one function and
+one line in `TOPOLOGIES`; a new rule for weights is one function and one line in `WEIGHTS`.
 """
 
 from collections.abc import Callable
 
-from dlax.topology.files import from_file, from_networkx
 from dlax.topology.graphs import (
     barabasi_albert,
     complete,
     erdos_renyi,
+    from_file,
+    from_networkx,
     hypercube,
-    one_peer_exponential,
     path,
     random_regular,
     ring,
@@ -29,10 +30,17 @@ from dlax.topology.graphs import (
     torus,
     watts_strogatz,
 )
-from dlax.topology.sequences import cyclic, random_sequence
-from dlax.topology.spectrum import Order, least_eigenvalue, spectral_gap
+from dlax.topology.sequences import cyclic, one_peer_exponential, random_sequence
+from dlax.topology.spectra import Order, least_eigenvalue, spectral_gap
 from dlax.topology.topology import Topology, check, dense, from_matrix
-from dlax.topology.weights import Weights, laplacian, max_degree, metropolis, uniform_neighbour
+from dlax.topology.weights import (
+    WEIGHTS,
+    Weights,
+    laplacian,
+    max_degree,
+    metropolis,
+    uniform_neighbour,
+)
 
 TOPOLOGIES: dict[str, Callable[..., Topology]] = {
     "barabasi_albert": barabasi_albert,
@@ -48,13 +56,6 @@ TOPOLOGIES: dict[str, Callable[..., Topology]] = {
     "static_exponential": static_exponential,
     "torus": torus,
     "watts_strogatz": watts_strogatz,
-}
-
-WEIGHTS: dict[str, Callable[..., Weights]] = {
-    "laplacian": laplacian,
-    "max_degree": max_degree,
-    "metropolis": metropolis,
-    "uniform_neighbour": uniform_neighbour,
 }
 
 __all__ = [

@@ -6,10 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
-from dlax.topology import spectrum
-from dlax.topology.spectrum import TOLERANCE, Order, as_csr, as_list, sums_to_one
+from dlax.topology.matrix import (
+    TOLERANCE,
+    as_list,
+    components,
+    is_symmetric,
+    off_diagonal,
+    same_support,
+    sums_to_one,
+)
+from dlax.topology.spectra import gap
+from dlax.topology.spectra.gap import Order
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -75,7 +83,7 @@ class Topology:
     @cached_property
     def is_symmetric(self) -> bool:
         """Every matrix equals its transpose, to within 1e-9 an entry."""
-        return all(spectrum.is_symmetric(W) for W in self.matrices)
+        return all(is_symmetric(W) for W in self.matrices)
 
     @cached_property
     def is_row_stochastic(self) -> bool:
@@ -151,14 +159,14 @@ class Topology:
     @cached_property
     def spectral_gap(self) -> float:
         """1 − ρ, per round; `dlax.topology.spectral_gap` says what ρ is if W is not symmetric or L > 1."""
-        return spectrum.spectral_gap(list(self.matrices), order=self.order)
+        return gap.spectral_gap(list(self.matrices), order=self.order)
 
     @cached_property
     def least_eigenvalue(self) -> float:
         """The least eigenvalue over all matrices; raises `ValueError` unless all are symmetric."""
         if not self.is_symmetric:
             raise ValueError(f"{self.name}: the least eigenvalue needs symmetric matrices, and these are not")
-        return min(spectrum.least_eigenvalue(W) for W in self.matrices)
+        return min(gap.least_eigenvalue(W) for W in self.matrices)
 
     def dense(self, t: int = 0) -> np.ndarray:
         """Return matrix number t mod L, dense.
@@ -291,25 +299,6 @@ def check(
             f"(smallest first) in {topology.n} nodes; join them, or pass allow_disconnected=True"
         )
     return topology
-
-
-def off_diagonal(A: csr_array) -> csr_array:
-    """Return the entries of A `[n, n]` off the diagonal, in canonical form."""
-    coo = A.tocoo()
-    keep = coo.row != coo.col
-    return as_csr(csr_array((coo.data[keep], (coo.row[keep], coo.col[keep])), shape=A.shape))
-
-
-def same_support(A: Any, B: Any) -> bool:
-    """Tell whether two sparse matrices without explicit zeros are nonzero in the same places."""
-    A, B = as_csr(A), as_csr(B)
-    return np.array_equal(A.indptr, B.indptr) and np.array_equal(A.indices, B.indices)
-
-
-def components(A: csr_array) -> tuple[int, np.ndarray]:
-    """Count strongly connected components of the support of A `[n, n]`: (count, label `[n]`)."""
-    count, labels = connected_components(A, directed=True, connection="strong")
-    return int(count), labels
 
 
 def _entry(W: csr_array, place: int) -> tuple[int, int]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dlax import topology as tp
-from dlax.topology import graphs
+from dlax.topology.graphs import random as graphs
 
 NAMED = sorted(set(tp.TOPOLOGIES) - {"file"})
 RANDOM = ["barabasi_albert", "erdos_renyi", "random_regular", "watts_strogatz"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dlax import topology as tp
-from dlax.topology import spectrum
+from dlax.topology.spectra import gap as spectrum
 
 
 def mean_square(matrices):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.sparse import csr_array
 
-from dlax.topology.graphs import directed, from_adjacency, undirected
+from dlax.topology.graphs.adjacency import directed, from_adjacency, undirected
 from dlax.topology.topology import Topology
 from dlax.topology.weights import Weights, metropolis
 

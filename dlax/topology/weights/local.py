@@ -11,8 +11,8 @@ import numpy as np
 from scipy.sparse import csr_array, diags_array
 from scipy.sparse.linalg import eigsh
 
-from dlax.topology.spectrum import DENSE
-from dlax.topology.topology import same_support
+from dlax.topology.matrix import same_support
+from dlax.topology.spectra.gap import DENSE
 
 Weights = Callable[[csr_array], csr_array]  # adjacency [n, n] -> W [n, n]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from scipy.sparse import csr_array
 
-from dlax.topology.spectrum import Order
+from dlax.topology.spectra.gap import Order
 from dlax.topology.topology import Topology, check
 
 
