@@ -1,11 +1,14 @@
-"""The gossip kernels: W · message on rows = nodes, columns = flattened parameters.
+"""The gossip kernels: W · message on rows = nodes, columns = flattened parameters, over a semiring.
 
-Three kernels stand behind one function, chosen by shape:
+The kernels stand behind one function, chosen by shape:
 
 - "mean": W = 11ᵀ/n is one average.
 - "dense": a small graph, or one with many neighbours, is a matrix product.
 - "slots": a loop over neighbour slots, `acc += w[:, j] · X[index[:, j]]`, fused into one pass over memory.
   Nodes of like degree share a bucket, so that a hub does not make everyone as wide as itself.
+- "drawn": a matrix made of the round's key, as slots or dense as its rule gives it.
+
+Sums may be maxima, minima or ORs instead (`Semiring`), pulled by the receivers or pushed by the senders.
 
 Circulant graphs (ring, exponential) have no kernel of their own: on two CPU cores rolls took 0.7 to 1.1 times
 the slots' time with two neighbours and 0.9 to 2.2 times with four, for n from 16 to 65,536.
@@ -24,7 +27,7 @@ from scipy.sparse import csr_array
 from dlax.topology import Topology
 from dlax.types import Key, Network, Tree
 
-Kernel = Literal["mean", "dense", "slots"]
+Kernel = Literal["mean", "dense", "slots", "drawn"]
 Tables = dict[str, Any]  # arrays of one round, or of all rounds with a leading [L]
 
 _UNROLL = 16  # slots written out one by one; wider buckets loop over groups of this many
@@ -37,6 +40,50 @@ _NARROWEST_SLAB = 64  # columns; narrower slabs read memory in too small pieces
 
 
 @dataclass(frozen=True)
+class Semiring:
+    """What takes the place of + and × in W · message.
+
+        received_i = ⊕ⱼ W_ij ⊗ message_j
+
+    Max and min are exact, whatever the kernel; infinities are numbers among others, and a NaN wins over every
+    number, so it spreads to all who hear of it.
+
+    Attributes:
+      name: "sum", "max", "min" or "or".
+      kinds: the kinds of message that it takes, out of "floating", "integer" and "boolean".
+      add: ⊕, associative and commutative.
+      reduce: ⊕ over an axis, `(array, axis) -> array`.
+    """
+
+    name: str
+    kinds: tuple[str, ...]
+    add: Callable[[jax.Array, jax.Array], jax.Array]
+    reduce: Callable[..., jax.Array]
+
+    def multiply(self, weight: jax.Array, x: jax.Array) -> jax.Array:
+        """⊗: the product for sums; for the others x where the weight is not zero, and ⊕'s zero elsewhere."""
+        return weight * x if self is SUM else jnp.where(weight != 0, x, self.zero(x.dtype))
+
+    def zero(self, dtype: Any) -> jax.Array:
+        """⊕'s neutral element, `[]`: no message at all."""
+        if self.name in ("sum", "or") or dtype == jnp.bool_:
+            return jnp.array(self.name == "min", dtype)
+        if jnp.issubdtype(dtype, jnp.floating):
+            return jnp.array(-jnp.inf if self.name == "max" else jnp.inf, dtype)
+        limits = jnp.iinfo(dtype)
+        return jnp.array(limits.min if self.name == "max" else limits.max, dtype)
+
+
+SUM = Semiring("sum", ("floating",), jnp.add, jnp.sum)
+MAX = Semiring("max", ("floating", "integer", "boolean"), jnp.maximum, jnp.max)
+MIN = Semiring("min", ("floating", "integer", "boolean"), jnp.minimum, jnp.min)
+OR = Semiring("or", ("boolean",), jnp.logical_or, jnp.any)
+SEMIRINGS = {semiring.name: semiring for semiring in (SUM, MAX, MIN, OR)}
+
+_KINDS = {"floating": jnp.floating, "integer": jnp.integer, "boolean": jnp.bool_}
+
+
+@dataclass(frozen=True)
 class Plan:
     """What is static about a topology's kernel: it is part of the compiled program's identity.
 
@@ -44,8 +91,9 @@ class Plan:
       kernel: which kernel runs.
       n: number of nodes.
       period: L, the number of matrices that the rounds take turns with.
-      order: "fixed", "cyclic" or "random".
+      order: "fixed", "cyclic", "random" or "drawn".
       buckets: (rows, slots) of every bucket of like degree.
+      rule: of a drawn topology.
     """
 
     kernel: Kernel
@@ -53,6 +101,7 @@ class Plan:
     period: int
     order: str
     buckets: tuple[tuple[int, int], ...]
+    rule: Callable[..., Any] | None = None
 
 
 def plan(
@@ -68,16 +117,29 @@ def plan(
     Returns:
       The static plan, and a dict of NumPy arrays with a leading `[L]`, to be passed to the compiled run as an
       argument: `out_degree` `[L, n]`, and by kernel `matrix` `[L, n, n]` or, per bucket of r rows and k slots,
-      `index` `[L, r, k]`, `weight` `[L, r, k]`, `own` `[L, r]`, `rows` `[r]`, and `inverse` `[n]`.
+      `index` `[L, r, k]`, `weight` `[L, r, k]`, `own` `[L, r]`, `rows` `[r]`, and `inverse` `[n]`. A drawn
+      topology has the arrays of its rule, under `draw`, and nothing else.
 
     Raises:
-      ValueError: if the kernel is unknown, or "mean" is forced on a W that is not 11ᵀ/n.
+      ValueError: if the kernel is unknown, "mean" is forced on a W that is not 11ᵀ/n, or "drawn" on a topology
+        that is not drawn or another on one that is.
     """
     if kernel not in (*get_args(Kernel), "auto"):
         raise ValueError(f"mixing: kernel must be 'auto' or one of {get_args(Kernel)}, got {kernel!r}")
     if kernel == "mean" and not topology.is_complete:
         raise ValueError(f"mixing: kernel 'mean' needs W = 11ᵀ/n, which {topology.name!r} is not")
     n, period = topology.n, topology.period
+    if kernel != "auto" and (kernel == "drawn") != (topology.draw is not None):
+        raise ValueError(
+            f"mixing: kernel {kernel!r} does not fit {topology.name!r} of order {topology.order!r}; the kernel "
+            "of what is drawn, and only of that, is 'drawn'"
+        )
+    if topology.draw:
+        given = {
+            name: value.astype(dtype) if np.issubdtype(value.dtype, np.floating) else value
+            for name, value in topology.draw.arrays.items()
+        }
+        return Plan("drawn", n, 1, "drawn", (), topology.draw.rule), {"draw": given}
     out_degree = np.stack([_out_degree(W) for W in topology.matrices])
     tables: Tables = {"out_degree": out_degree.astype(dtype)}
     if kernel == "mean" or (kernel == "auto" and topology.is_complete):
@@ -117,6 +179,8 @@ def network(
       channel_key: what the channel draws from.
       active: `[n]` bool, or None when all nodes always take part.
     """
+    if plan.rule is not None:
+        return _drawn(plan, plan.rule(t, key, tables["draw"]), channel_key, active)
     turn = (
         jax.random.randint(key, (), 0, plan.period, jnp.int32) if plan.order == "random" else t % plan.period
     )
@@ -128,27 +192,81 @@ def network(
     ]
     current["inverse"] = tables.get("inverse")
 
-    def mix(message: Tree) -> Tree:
-        return jax.tree.map(lambda leaf: _mix_leaf(plan, current, leaf), message)
+    def mix(message: Tree, semiring: Semiring = SUM) -> Tree:
+        return jax.tree.map(lambda leaf: _mix_leaf(plan, current, leaf, semiring), message)
 
     return Network(mix, lambda: _neighbour_table(plan, current), current["out_degree"], active, channel_key)
 
 
-def combine(message: Tree, index: jax.Array, weight: jax.Array, own: jax.Array) -> Tree:
-    """own · x + Σⱼ weight[:, j] · x[index[:, j]], for weights made inside the run.
+def matrix(topology: Topology, t: int, key: Key) -> np.ndarray:
+    """The dense float64 W `[n, n]` of round t, whatever the order.
+
+    Args:
+      topology: the graph, or sequence of graphs.
+      t: the round, from 0.
+      key: the graph's key of the round; a random or drawn topology draws from it.
+
+    Returns:
+      A new array.
+    """
+    with jax.enable_x64(True):
+        static, tables = plan(topology, dtype=np.float64)
+        network_of_round = network(static, jax.tree.map(jnp.asarray, tables), jnp.int32(t), key, key, None)
+        index, weight, own = jax.device_get(network_of_round.table())
+    W = np.diag(np.asarray(own, np.float64))
+    np.add.at(W, (np.repeat(np.arange(topology.n), index.shape[1]), index.ravel()), weight.ravel())
+    return W
+
+
+def pull(
+    message: Tree, index: jax.Array, weight: jax.Array, own: jax.Array, semiring: Semiring = SUM
+) -> Tree:
+    """own ⊗ x ⊕ ⊕ⱼ weight[:, j] ⊗ x[index[:, j]], for weights made inside the run: every node reads.
 
     Args:
       message: leaves `[n, ...]`.
-      index: `[r, k]` int32, whom each of r rows hears.
-      weight: `[r, k]`, zero in unused slots.
-      own: `[r]`, the self weight; the rows are the nodes in order, so r = n.
+      index: `[n, k]` int32, whom each node hears.
+      weight: `[n, k]`, zero in unused slots.
+      own: `[n]`, the self weight.
+      semiring: of ⊕ and ⊗.
     """
 
-    def leaf_combine(leaf: jax.Array) -> jax.Array:
-        rows = leaf.reshape(leaf.shape[0], -1)
-        return _slots(rows, rows, index, weight, own).reshape(leaf.shape).astype(leaf.dtype)
+    def one(leaf: jax.Array) -> jax.Array:
+        rows = _rows(leaf, len(own), semiring)
+        return _slots(rows, rows, index, weight, own, semiring).reshape(leaf.shape).astype(leaf.dtype)
 
-    return jax.tree.map(leaf_combine, message)
+    return jax.tree.map(one, message)
+
+
+def push(
+    message: Tree, index: jax.Array, weight: jax.Array, own: jax.Array, semiring: Semiring = SUM
+) -> Tree:
+    """own ⊗ x, ⊕ weight[j, s] ⊗ x[j] at index[j, s] for every sender j and slot s: every node writes.
+
+    With the transposed weights this is `pull`; it is for senders who choose whom they write to, of whom a
+    receiver may hear any number.
+
+    Args:
+      message: leaves `[n, ...]`.
+      index: `[n, k]` int32, to whom each node sends.
+      weight: `[n, k]`, of the edge to the receiver; zero in unused slots.
+      own: `[n]`, the self weight.
+      semiring: of ⊕ and ⊗.
+    """
+
+    def one(leaf: jax.Array) -> jax.Array:
+        rows = _rows(leaf, len(own), semiring)
+
+        def body(slot: jax.Array, result: jax.Array) -> jax.Array:
+            place = result.at[index[:, slot]]
+            write: Any = {"sum": place.add, "min": place.min}.get(semiring.name, place.max)
+            return write(semiring.multiply(weight[:, slot, None], rows))
+
+        result, k = semiring.multiply(own[:, None], rows), index.shape[1]
+        result = jax.lax.fori_loop(0, k, body, result) if k else result
+        return result.reshape(leaf.shape).astype(leaf.dtype)
+
+    return jax.tree.map(one, message)
 
 
 def gather(message: Tree, index: jax.Array) -> Tree:
@@ -156,21 +274,63 @@ def gather(message: Tree, index: jax.Array) -> Tree:
     return jax.tree.map(lambda leaf: leaf[index], message)
 
 
-def _mix_leaf(plan: Plan, tables: Tables, leaf: jax.Array) -> jax.Array:
-    if not jnp.issubdtype(leaf.dtype, jnp.inexact):
-        raise ValueError(f"mixing: a message must be floating, got a leaf of dtype {leaf.dtype}")
-    if leaf.shape[0] != plan.n:
-        raise ValueError(f"mixing: the graph has {plan.n} nodes, the message leads with {leaf.shape[0]}")
-    rows = leaf.reshape(plan.n, -1)
-    highest = jax.lax.Precision.HIGHEST  # accelerators would round float32 products to fewer bits
-    if plan.kernel == "mean":
-        ones = jnp.full((plan.n,), 1 / plan.n, rows.dtype)
-        mean = jnp.einsum("n,nd->d", ones, rows, precision=highest)
+def _drawn(plan: Plan, made: Any, channel_key: Key, active: jax.Array | None) -> Network:
+    """The graph of a round from what its rule made: slots (index, weight, own), or W [n, n]."""
+    if isinstance(made, tuple):
+        index, weight, own = made
+        sent = (weight != 0).astype(weight.dtype)
+        out_degree = jnp.zeros(plan.n, weight.dtype).at[index].add(sent)
+
+        def mix(message: Tree, semiring: Semiring = SUM) -> Tree:
+            return pull(message, index, weight, own, semiring)
+
+        return Network(mix, lambda: made, out_degree, active, channel_key)
+
+    others = (jnp.arange(plan.n)[:, None] + jnp.arange(1, plan.n)[None]) % plan.n
+    links = (made != 0).astype(made.dtype)
+
+    def table() -> tuple[jax.Array, jax.Array, jax.Array]:
+        return others.astype(jnp.int32), jnp.take_along_axis(made, others, axis=1), jnp.diagonal(made)
+
+    def mix_dense(message: Tree, semiring: Semiring = SUM) -> Tree:
+        if semiring is not SUM:
+            return pull(message, *table(), semiring)
+        return jax.tree.map(lambda leaf: _product(made, leaf), message)
+
+    out_degree = links.sum(axis=0) - jnp.diagonal(links)
+    return Network(mix_dense, table, out_degree, active, channel_key)
+
+
+def _rows(leaf: jax.Array, n: int, semiring: Semiring = SUM) -> jax.Array:
+    """A leaf [n, ...] as rows [n, d]; refuses one that does not fit."""
+    if not any(jnp.issubdtype(leaf.dtype, _KINDS[kind]) for kind in semiring.kinds):
+        allowed = " or ".join(semiring.kinds)
+        raise ValueError(f"mixing: a message must be {allowed}, got a leaf of dtype {leaf.dtype}")
+    if leaf.shape[0] != n:
+        raise ValueError(f"mixing: the graph has {n} nodes, the message leads with {leaf.shape[0]}")
+    return leaf.reshape(n, -1)
+
+
+def _product(W: jax.Array, leaf: jax.Array) -> jax.Array:
+    """W [n, n] times a leaf [n, ...]."""
+    # Accelerators would round float32 products to fewer bits.
+    mixed = jnp.matmul(W, _rows(leaf, len(W)), precision=jax.lax.Precision.HIGHEST)
+    return mixed.reshape(leaf.shape).astype(leaf.dtype)
+
+
+def _mix_leaf(plan: Plan, tables: Tables, leaf: jax.Array, semiring: Semiring) -> jax.Array:
+    if plan.kernel == "dense" and semiring is SUM:
+        return _product(tables["matrix"], leaf)
+    rows = _rows(leaf, plan.n, semiring)
+    if plan.kernel == "mean" and semiring is SUM:
+        # In bfloat16, n times 1/n is not 1.
+        ones = jnp.full((plan.n,), 1 / plan.n, jnp.promote_types(rows.dtype, jnp.float32))
+        mean = jnp.einsum("n,nd->d", ones, rows, precision=jax.lax.Precision.HIGHEST)
         mixed = jnp.broadcast_to(mean[None], rows.shape)
-    elif plan.kernel == "dense":
-        mixed = jnp.matmul(tables["matrix"], rows, precision=highest)
+    elif plan.kernel == "mean":
+        mixed = jnp.broadcast_to(semiring.reduce(rows, axis=0)[None], rows.shape)
     else:
-        mixed = _by_columns(plan, rows, lambda part: _bucketed(plan, tables, part))
+        mixed = _by_columns(plan, rows, lambda part: _bucketed(plan, tables, part, semiring))
     return mixed.reshape(leaf.shape).astype(leaf.dtype)
 
 
@@ -190,33 +350,39 @@ def _by_columns(plan: Plan, rows: jax.Array, kernel: Callable[[jax.Array], jax.A
 
     def body(i: jax.Array, rows: jax.Array) -> jax.Array:
         slab = jax.lax.dynamic_slice_in_dim(rows, i * width, width, axis=1)
-        return jax.lax.dynamic_update_slice_in_dim(rows, kernel(slab), i * width, axis=1)
+        mixed = kernel(slab).astype(rows.dtype)
+        return jax.lax.dynamic_update_slice_in_dim(rows, mixed, i * width, axis=1)
 
     whole = d // width
     rows = jax.lax.fori_loop(0, whole, body, rows)
     if d % width:
-        rows = rows.at[:, whole * width :].set(kernel(rows[:, whole * width :]))
+        rows = rows.at[:, whole * width :].set(kernel(rows[:, whole * width :]).astype(rows.dtype))
     return rows
 
 
-def _bucketed(plan: Plan, tables: Tables, rows: jax.Array) -> jax.Array:
+def _bucketed(plan: Plan, tables: Tables, rows: jax.Array, semiring: Semiring) -> jax.Array:
     parts = []
     for bucket in tables["slots"]:
         own_rows = rows if len(plan.buckets) == 1 else _take(rows, bucket["rows"])
-        parts.append(_slots(rows, own_rows, bucket["index"], bucket["weight"], bucket["own"]))
+        parts.append(_slots(rows, own_rows, bucket["index"], bucket["weight"], bucket["own"], semiring))
     return parts[0] if len(parts) == 1 else _take(jnp.concatenate(parts), tables["inverse"])
 
 
 def _slots(
-    rows: jax.Array, own_rows: jax.Array, index: jax.Array, weight: jax.Array, own: jax.Array
+    rows: jax.Array,
+    own_rows: jax.Array,
+    index: jax.Array,
+    weight: jax.Array,
+    own: jax.Array,
+    semiring: Semiring = SUM,
 ) -> jax.Array:
     """The slot loop of one bucket: rows [n, d], own_rows [r, d], index and weight [r, k], own [r] -> [r, d]."""
     k = index.shape[1]
-    acc = own[:, None] * own_rows
+    acc = semiring.multiply(own[:, None], own_rows)
 
     def group(acc: jax.Array, index: jax.Array, weight: jax.Array) -> jax.Array:
         for j in range(index.shape[1]):
-            acc = acc + weight[:, j : j + 1] * _take(rows, index[:, j])
+            acc = semiring.add(acc, semiring.multiply(weight[:, j : j + 1], _take(rows, index[:, j])))
         return acc
 
     if k <= _UNROLL:

@@ -22,7 +22,7 @@ from dlax.data import DATASETS, PARTITIONS, Dataset, Partition
 from dlax.models import MODELS, ModelFactory
 from dlax.optimizers import OPTIMIZERS, SCHEDULES
 from dlax.problems import PROBLEMS
-from dlax.topology import TOPOLOGIES, WEIGHTS, Weights
+from dlax.topology import TOPOLOGIES, WEIGHTS, Base, Weights
 from dlax.types import Algorithm, Optimizer, Scalar, Schedule
 
 REGISTRY: dict[str, dict[str, Callable[..., Any]]] = {
@@ -47,6 +47,7 @@ _NESTED: list[tuple[Any, str]] = [
     (Optimizer, "optimizer"),
     (Schedule, "schedule"),
     (Algorithm, "algorithm"),
+    (Base, "topology"),  # a graph without its n
 ]
 
 Spec = str | Mapping[str, Any]
@@ -121,9 +122,7 @@ def resolve(kind: str, spec: Spec, *, path: str, given: Iterable[str] = ()) -> d
     for key, inner_kind in nested.items():
         if key not in options:
             continue
-        value = options.pop(key)
-        plain = isinstance(value, str | Mapping)
-        resolved_nested[key] = resolve(inner_kind, value, path=f"{path}.{key}") if plain else value
+        resolved_nested[key] = _resolve_nested(inner_kind, options.pop(key), f"{path}.{key}")
     placeholders: dict[str, Any] = dict.fromkeys(hidden, 1)
     try:
         checked = schema.model_validate({**options, **placeholders, **resolved_nested})
@@ -133,7 +132,7 @@ def resolve(kind: str, spec: Spec, *, path: str, given: Iterable[str] = ()) -> d
     for key in known:
         value = getattr(checked, key)
         if key in nested and key not in resolved_nested:
-            value = _default_spec(nested[key], value)
+            value = _resolve_default(nested[key], value)
         result[key] = list(value) if isinstance(value, tuple) and key not in nested else value
     return result
 
@@ -152,8 +151,8 @@ def build(kind: str, spec: Mapping[str, Any], **extra: Any) -> Any:
     for key, value in spec.items():
         if key == "name":
             continue
-        if key in nested and isinstance(value, Mapping):
-            value = build(nested[key], value)
+        if key in nested:
+            value = _build_nested(nested[key], value)
         options[key] = tuple(value) if isinstance(value, list) else value
     return factory(**extra, **options)
 
@@ -190,7 +189,7 @@ def json_schema(kind: str, name: str) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for key, info in schema.model_fields.items():
         fields[key] = (
-            (str | dict, _default_spec(nested[key], info.default))
+            (str | dict | list, _resolve_default(nested[key], info.default))
             if key in nested
             else (info.annotation, info)
         )
@@ -204,7 +203,9 @@ def default_text(kind: str, name: str, option: str) -> str | None:
     if field.is_required():
         return None
     if option in nested:
-        spec = _default_spec(nested[option], field.default)
+        spec = _resolve_default(nested[option], field.default)
+        if isinstance(spec, list):
+            return f"[{', '.join(each['name'] for each in spec)}]"
         return spec["name"] if isinstance(spec, Mapping) else str(spec)
     return str(field.default)
 
@@ -236,9 +237,33 @@ def _schema(factory: Callable[..., Any]) -> tuple[type[pydantic.BaseModel], dict
 
 def _nested_kind(annotation: Any) -> str | None:
     for alias, kind in _NESTED:
-        if annotation == alias:
+        several = types.GenericAlias(tuple, (alias, ...))
+        if annotation in (alias, several):
             return kind
     return None
+
+
+def _resolve_nested(kind: str, value: Any, path: str) -> Any:
+    """One spec, or a list of them; objects pass."""
+    if isinstance(value, list | tuple):
+        return [_resolve_nested(kind, each, f"{path}[{i}]") for i, each in enumerate(value)]
+    if not isinstance(value, str | Mapping):
+        return value
+    return resolve(kind, value, path=path, given=("n",) if kind == "topology" else ())
+
+
+def _resolve_default(kind: str, value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_default_spec(kind, each) for each in value]
+    return _default_spec(kind, value)
+
+
+def _build_nested(kind: str, value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return tuple(_build_nested(kind, each) for each in value)
+    if not isinstance(value, Mapping):
+        return value
+    return (lambda n: build(kind, value, n=n)) if kind == "topology" else build(kind, value)
 
 
 def _plain(annotation: Any) -> Any:
@@ -259,7 +284,7 @@ def _default_spec(kind: str, value: Any) -> Any:
     name = getattr(value, "__qualname__", "").split(".")[0]
     if name not in REGISTRY[kind]:
         return value
-    return resolve(kind, name, path=kind)
+    return _resolve_nested(kind, name, kind)
 
 
 def _explain(error: pydantic.ValidationError, path: str) -> str:

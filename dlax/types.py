@@ -21,8 +21,8 @@ class Algorithm(NamedTuple):
     """A decentralised algorithm: a pair of pure functions, and nothing else.
 
     `init(params, round) -> state` with params `[n, ...]`; the state is a NamedTuple whose first field is
-    `params`. `step(state, round) -> (state, info)`; info holds `loss` `[n]` and `bits` `[n]` (sent by each
-    node in this round) and may hold more numbers that a person wants to see.
+    `params`. `step(state, round) -> (state, info)`; info holds `bits` `[n]` (sent by each node in this round),
+    `loss` `[n]` if gradients were taken, and may hold more numbers that a person wants to see.
     """
 
     init: Callable[[Tree, "Round"], Any]
@@ -45,6 +45,8 @@ class Round(NamedTuple):
       require: `(who, *properties) -> None`: raises `ValueError` when the topology lacks one of them
         ("symmetric", "doubly stochastic", "row stochastic", "column stochastic", "complete", "fixed", ...)
         or, for "full participation", when nodes may sit rounds out.
+      fact: `name -> []`: a number that the topology knows, "spectral gap" or "least eigenvalue"; computed on the
+        host when first asked for, and an argument of the compiled run.
     """
 
     t: jax.Array
@@ -55,35 +57,38 @@ class Round(NamedTuple):
     neighbours: Callable[[Tree], tuple[Tree, jax.Array]]
     active: jax.Array
     require: Callable[..., None]
+    fact: Callable[[str], jax.Array]
 
 
 class Network(NamedTuple):
     """The graph of one round, as a channel sees it.
 
     Attributes:
-      mix: `message [n, ...] -> W message`, the fast kernel; only right when every edge works.
+      mix: `(message [n, ...], semiring=SUM) -> W message`, the fast kernel; only right when every edge works.
       table: `() -> (index [n, k] int32, weight [n, k], own [n])`: whom each node hears, with which weight,
         and its self weight. Unused slots have weight 0 and index i.
       out_degree: `[n]` float, the number of nodes that each node sends to.
       active: `[n]` bool, or None when everyone takes part (known at trace time).
       key: the channel's key of this round; a second message in the round gets another.
+      require: as `Round.require`; a channel refuses a graph by it.
     """
 
-    mix: Callable[[Tree], Tree]
+    mix: Callable[..., Tree]
     table: Callable[[], tuple[jax.Array, jax.Array, jax.Array]]
     out_degree: jax.Array
     active: jax.Array | None
     key: Key
+    require: Callable[..., None] = lambda who, *words: None
 
 
 class Channel(NamedTuple):
     """What happens to a message between sending and having received.
 
-    `open(message [n, ...]) -> link` makes the channel's state (public copies, histories; `()` when there is
-    none). `mix(link, message, network) -> (received [n, ...], link, bits [n])`.
+    `open(message [n, ...], network) -> link` makes the channel's state (public copies, histories; `()` when
+    there is none). `mix(link, message, network) -> (received [n, ...], link, bits [n])`.
     """
 
-    open: Callable[[Tree], Any]
+    open: Callable[[Tree, Network], Any]
     mix: Callable[[Any, Tree, Network], tuple[Tree, Any, jax.Array]]
 
 
@@ -120,6 +125,7 @@ class Problem(NamedTuple):
       minimum: f(x*), or None.
       table: `[n, classes]` counts of training samples by label, for pictures, or None.
       on_cpu: the faster execution over nodes on a CPU.
+      starts: `[n, ...]` the nodes' own first models, which then replace draws of `init`; None draws.
     """
 
     n: int
@@ -134,3 +140,4 @@ class Problem(NamedTuple):
     minimum: float | None = None
     table: Any = None
     on_cpu: Execution = "vmap"
+    starts: Tree | None = None

@@ -119,3 +119,97 @@ def fedavg(grad, W, x, *, lr, rounds, local_steps=1, momentum=0.0):
     for t in range(rounds):
         x = np.tile(local(x, t).mean(axis=0), (len(x), 1))
     return x
+
+
+# ------------------------------------------------------------------------------------------------------ gossip
+
+
+def gossip(W, x, *, rounds):
+    """Averages with the neighbours; W is a function of the round."""
+    for t in range(rounds):
+        x = average(W(t), x)
+    return x
+
+
+def chebyshev_gossip(W, x, *, rounds, gap):
+    """Tₖ(W/ρ) / Tₖ(1/ρ) on the eigenvectors of a symmetric W, from the definition of Tₖ."""
+    eigenvalues, vectors = np.linalg.eigh(W)
+    rho = 1 - gap
+    factors = [chebyshev(rounds, value / rho) / chebyshev(rounds, 1 / rho) for value in eigenvalues]
+    return sum(
+        factor * np.outer(vector, vector) @ x for factor, vector in zip(factors, vectors.T, strict=True)
+    )
+
+
+def chebyshev(k, x):
+    """Tₖ(x) = cos(k arccos x), or cosh(k arccosh |x|) with the sign of xᵏ outside [−1, 1]."""
+    if abs(x) <= 1:
+        return np.cos(k * np.arccos(x))
+    return np.sign(x) ** k * np.cosh(k * np.arccosh(abs(x)))
+
+
+def second_order_gossip(W, x, *, rounds, gap):
+    """X₁ = W X₀, then ω W Xₖ + (1 − ω) Xₖ₋₁."""
+    omega, old = 2 / (1 + np.sqrt(1 - (1 - gap) ** 2)), x
+    for t in range(rounds):
+        new = average(W, x) if t == 0 else omega * average(W, x) + (1 - omega) * old
+        x, old = new, x
+    return x
+
+
+def push_sum(W, x, *, rounds):
+    """Ratios of passed-on sums and passed-on ones; W is a function of the round."""
+    mass, weight = x, np.ones((len(x), 1))
+    for t in range(rounds):
+        mass, weight = average(W(t), mass), average(W(t), weight)
+    return mass / weight
+
+
+def lossy(W, arrived, lost):
+    """W with the weights of lost messages where `lost` says; arrived is a mask [n, n]."""
+    A = W.copy()
+    for i, j in np.argwhere(W * (1 - np.eye(len(W))) != 0):
+        if not arrived[i, j]:
+            A[i, j] = 0.0
+            if lost == "receiver":
+                A[i, i] += W[i, j]
+            elif lost == "sender":
+                A[j, j] += W[i, j]
+    return A
+
+
+def arrivals(W, *, seed, t, drop, message=0):
+    """Which messages of round t arrive [n, n], from the documented keys; slots are neighbours in order."""
+    heard = [[j for j in range(len(W)) if j != i and W[i, j] != 0] for i in range(len(W))]
+    key = jax.random.fold_in(stream(round_key(jax.random.key(seed), t), "channel"), message)
+    draws = np.asarray(jax.random.uniform(key, (len(W), max(map(len, heard))), np.float32))
+    arrived = np.zeros(W.shape, bool)
+    for i, neighbours in enumerate(heard):
+        for slot, j in enumerate(neighbours):
+            arrived[i, j] = draws[i, slot] >= drop
+    return arrived
+
+
+class RunningSums:
+    """Senders send all they ever sent; receivers remember the last they heard of each."""
+
+    def __init__(self, W, like):
+        self.W, self.sent, self.heard = W, np.zeros_like(like), np.zeros((len(W), *like.shape))
+
+    def __call__(self, x, arrived):
+        self.sent += x
+        y = np.diag(self.W)[:, None] * x
+        for i, j in np.argwhere(arrived):
+            y[i] += self.W[i, j] * (self.sent[j] - self.heard[i, j])
+            self.heard[i, j] = self.sent[j]
+        return y
+
+    def in_flight(self):
+        """What was sent and has not arrived yet, over all links."""
+        off = self.W * (1 - np.eye(len(self.W)))
+        return sum(off[i, j] * (self.sent[j] - self.heard[i, j]) for i, j in np.argwhere(off))
+
+
+def neighbourhood_medians(W, x, arrived):
+    """np.median over a node's own value and those that arrived, entry by entry."""
+    return np.stack([np.median(x[[i, *np.flatnonzero(arrived[i])]], axis=0) for i in range(len(x))])

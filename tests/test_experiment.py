@@ -248,9 +248,9 @@ DIGITS = {"name": "softmax", "dataset": "digits", "optimum": False}
         ({"channel": {"name": "linear", "drop": 1.5}}, r"channel: linear: drop must be in \[0, 1\], got 1\.5"),
         ({"vmap": {"channel.drop": [0.1, 1.5]}}, r"channel: linear: drop must be in \[0, 1\], got 1\.5"),
         ({"algorithm": {"name": "dsgd", "local_steps": 0}}, "algorithm: dsgd: local_steps must be at least 1, got 0"),
-        ({"algorithm": "fedavg"}, "algorithm 'fedavg' needs a topology that is complete; 'ring' is"),
+        ({"algorithm": "fedavg"}, "'fedavg' needs a topology that is complete; 'ring' is"),
         ({"algorithm": "gradient_tracking", "topology": {"name": "star", "weights": "uniform_neighbour"}},
-         "algorithm 'gradient_tracking' needs a topology that is doubly stochastic; 'star' is"),
+         "'gradient_tracking' needs a topology that is doubly stochastic; 'star' is"),
         ({"grid": {"topology": ["ring"]}}, "a config with a grid is a sweep; use dlax.sweep"),
     ],
 )  # fmt: skip

@@ -23,8 +23,17 @@ REQUIRED = {
     ("dataset", "hub"): {"repo": "owner/data"},
     ("schedule", "cosine"): {"rounds": 10},
     ("schedule", "steps"): {"at": [5, 8]},
+    ("topology", "cyclic"): {"members": ["ring", {"name": "star", "weights": "max_degree"}]},
+    ("topology", "random_sequence"): {"members": ["ring", "path"]},
+    ("weights", "laplacian"): {"step": 0.1},
 }
-SIZE = {("topology", "hypercube"): 8, ("topology", "torus"): 9, ("topology", "file"): 4}
+SIZE = {
+    ("topology", "hypercube"): 8,
+    ("topology", "torus"): 9,
+    ("topology", "grid"): 9,
+    ("topology", "caveman"): 9,
+    ("topology", "file"): 4,
+}
 
 
 @pytest.fixture

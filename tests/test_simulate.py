@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +13,11 @@ import references
 
 import dlax
 from dlax import topology as tp
-from dlax.algorithms import centralized_sgd, dsgd, local_only
+from dlax.algorithms import centralized_sgd, chebyshev_gossip, dsgd, gossip, local_only
 from dlax.data import from_arrays, quantity_skew
-from dlax.problems import quadratic, softmax
+from dlax.problems import average, quadratic, softmax
 from dlax.simulate import STREAMS, Clock, simulate, stream
-from dlax.types import Problem
+from dlax.types import Algorithm, Problem
 
 N = 6
 RING = tp.ring(N)
@@ -212,6 +213,78 @@ def test_common_and_independent_starts():
     assert (common[0] != common[1]).all()
 
 
+def test_starts_of_the_problem_replace_draws():
+    """Whatever `start` says, and in the precision of the run."""
+    mine = np.random.default_rng(0).normal(size=(N, 3))
+    problem = NOISY._replace(init=lambda key: {"x": jax.random.normal(key, (3,))}, starts={"x": mine})
+    for start in ("common", "independent"):
+        result = simulate(dsgd, problem, RING, rounds=0, seeds=2, start=start)
+        np.testing.assert_array_equal(result.params["x"], np.stack([mine.astype(np.float32)] * 2))
+        exact = simulate(dsgd, problem, RING, rounds=0, start=start, precision="float64")
+        np.testing.assert_array_equal(exact.params["x"][0], mine)
+
+
+def test_large_starts_stay_whole_for_the_next_run():
+    """They stay on the device between runs, and a run gives its own copy away."""
+    problem = average(N, dim=50_000)
+    problem.starts["x"].flags.writeable = False
+    assert problem.starts["x"].nbytes > 1_000_000
+    first, second = (simulate(gossip, problem, RING, rounds=2).params["x"] for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    start = simulate(gossip, problem, RING, rounds=0).params["x"][0]
+    np.testing.assert_array_equal(start, problem.starts["x"].astype(np.float32))
+
+
+class Asked(NamedTuple):
+    params: dict[str, jax.Array]
+
+
+def asking(name):
+    """An algorithm that sets its parameters to a fact of the topology."""
+
+    def step(state, round):
+        fact = round.fact(name)
+        return Asked({"x": jnp.broadcast_to(fact, (N, 3))}), {"bits": jnp.zeros(N)}
+
+    return Algorithm(lambda params, round: Asked(params), step)
+
+
+@pytest.mark.parametrize(
+    "topology", [RING, tp.star(N, weights=tp.best_constant())], ids=lambda graph: graph.name
+)
+def test_facts_of_a_topology_are_its_numbers(topology):
+    for name, want in (
+        ("spectral gap", topology.spectral_gap), ("least eigenvalue", topology.least_eigenvalue)
+    ):  # fmt: skip
+        got = simulate(asking(name), NOISY, topology, rounds=1, precision="float64").params["x"]
+        np.testing.assert_array_equal(got, want)
+
+
+def test_a_fact_is_an_argument_so_weights_share_a_compilation():
+    """Two rings of one shape and name: the second compiles nothing, and mixes and asks for itself."""
+    problem = average(N, dim=2)
+    light, heavy = RING, tp.ring(N, weights=tp.laplacian(step=0.45))
+    assert light.name == heavy.name and abs(light.spectral_gap - heavy.spectral_gap) > 0.1
+    assert light.properties == heavy.properties
+    for number, topology in enumerate((light, heavy, light)):
+        result = simulate(chebyshev_gossip, problem, topology, rounds=5, precision="float64")
+        assert (result.seconds["compile"] == 0) == (number > 0)
+        want = references.chebyshev_gossip(
+            topology.dense(), problem.starts["x"], rounds=5, gap=topology.spectral_gap
+        )
+        np.testing.assert_allclose(result.params["x"][0], want, atol=1e-12)
+
+
+def test_facts_that_are_not_known():
+    with pytest.raises(
+        ValueError,
+        match="no fact 'diameter' is known of a topology; there are spectral gap, least eigenvalue",
+    ):
+        simulate(asking("diameter"), NOISY, RING, rounds=1)
+    with pytest.raises(ValueError, match="static_exponential: the least eigenvalue needs symmetric matrices"):
+        simulate(asking("least eigenvalue"), NOISY, tp.static_exponential(N), rounds=1)
+
+
 def test_the_same_structure_compiles_once():
     problem, config = quadratic(N, dim=2), {"rounds": 3, "hyper": {"lr": 0.1}}
     assert simulate(dsgd, problem, RING, **config).seconds["compile"] > 0
@@ -227,7 +300,7 @@ from dlax.algorithms import dsgd
 from dlax.problems import quadratic
 from dlax.simulate import simulate
 from dlax.topology import random_sequence, ring, star
-graphs = random_sequence(ring(6), star(6))
+graphs = random_sequence(6, members=(ring, star))
 result = simulate(dsgd, quadratic(6, dim=3, noise=1.0), graphs, rounds=20, seeds=[4], participation=0.8)
 sys.stdout.write(result.params["x"].tobytes().hex())
 """
@@ -242,7 +315,7 @@ def test_one_seed_gives_the_same_bits_in_another_process():
         env=os.environ,
         timeout=300,
     )
-    graphs = tp.random_sequence(tp.ring(6), tp.star(6))
+    graphs = tp.random_sequence(6, members=(tp.ring, tp.star))
     here = simulate(dsgd, NOISY, graphs, rounds=20, seeds=[4], participation=0.8).params["x"]
     assert finished.stdout == here.tobytes().hex()
 
@@ -266,11 +339,12 @@ def test_the_yardstick_refuses_nodes_that_sleep():
 
 def test_algorithms_see_the_same_batches():
     """The first minibatch losses of two algorithms with one seed are equal: one key stream, one start."""
-    first = [
-        simulate(algorithm, REGRESSION, tp.complete(N), rounds=1).rows[-1]["train_loss"]
+    rows = [
+        simulate(algorithm, REGRESSION, tp.complete(N), rounds=1).rows[-1]
         for algorithm in dlax.algorithms.ALGORITHMS.values()
         if algorithm.__name__ != "fedavg"  # takes five local steps by default
     ]
+    first = [row["train_loss"] for row in rows if "train_loss" in row]  # gossip takes no gradient
     assert len(first) == 4
     np.testing.assert_allclose(first, first[0], rtol=1e-6)
 

@@ -13,8 +13,12 @@ from dlax.bench.timing import interleave, ratio, row
 from dlax.topology import (
     Topology,
     barabasi_albert,
+    base_graph,
     complete,
+    equi_dyn,
     one_peer_exponential,
+    random_matching,
+    random_pairwise,
     random_regular,
     ring,
     static_exponential,
@@ -36,6 +40,12 @@ def rows(quick: bool) -> Iterator[dict[str, Any]]:
         cases.append((f"8-regular n={n}", random_regular(n, degree=8), 3.5, True))
     if not quick:
         cases.append(("Barabasi-Albert(4) n=1000", barabasi_albert(1000, m=4), 3.0, True))
+    n = 64 if quick else 1024
+    cases.append((f"base graph n={n - 1}", base_graph(n - 1), 1.5, False))
+    cases.append((f"EquiDyn n={n}", equi_dyn(n), 1.5, False))
+    cases.append((f"directed EquiDyn n={n}", equi_dyn(n, directed=True), 1.5, False))
+    cases.append((f"random matching n={n}", random_matching(n), 1.5, False))
+    cases.append((f"random pairwise n={n}", random_pairwise(n), 1.5, False))
     for name, topology, target, alternatives in cases:
         yield from _one(name, topology, target, alternatives, megabytes, repeats)
 
@@ -48,12 +58,12 @@ def _one(
     X = jax.random.normal(jax.random.key(0), (n, d))
     plan, tables = mixing.plan(topology)
     tables = jax.tree.map(jnp.asarray, tables)
-    key = jax.random.key(0)
+    t, key = jnp.int32(0), jax.random.key(0)  # arguments: what is drawn must be drawn in every call
 
-    def mix(X: jax.Array, tables: Any) -> jax.Array:
-        return mixing.network(plan, tables, jnp.int32(0), key, key, None).mix(X)
+    def mix(X: jax.Array, tables: Any, t: jax.Array, key: jax.Array) -> jax.Array:
+        return mixing.network(plan, tables, t, key, key, None).mix(X)
 
-    calls = {"copy": _jitted(lambda X: X * 0.999, X), "dlax": _jitted(mix, X, tables)}
+    calls = {"copy": _jitted(lambda X: X * 0.999, X), "dlax": _jitted(mix, X, tables, t, key)}
     if alternatives:
         calls |= _alternatives(topology, X)
     seconds = interleave(calls, repeats=repeats)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from dlax.problems.average import average, average_of
 from dlax.problems.classification import classification
 from dlax.problems.least_squares import least_squares
 from dlax.problems.quadratic import quadratic
@@ -14,6 +15,16 @@ PROBLEMS: dict[str, Callable[..., Problem]] = {
     "logistic": logistic,
     "softmax": softmax,
     "classification": classification,
+    "average": average,
 }
 
-__all__ = ["PROBLEMS", "classification", "least_squares", "logistic", "quadratic", "softmax"]
+__all__ = [
+    "PROBLEMS",
+    "average",
+    "average_of",
+    "classification",
+    "least_squares",
+    "logistic",
+    "quadratic",
+    "softmax",
+]

@@ -5,10 +5,10 @@ from types import ModuleType
 from typing import Any
 
 from dlax.results import Result
-from dlax.simulate.rounds import Clock, Snapshot, run_rounds, simulate
+from dlax.simulate.rounds import Clock, Snapshot, Unrolled, run_rounds, simulate, unroll
 from dlax.simulate.streams import STREAMS, stream
 
-__all__ = ["STREAMS", "Clock", "Snapshot", "run_rounds", "simulate", "stream"]
+__all__ = ["STREAMS", "Clock", "Snapshot", "Unrolled", "run_rounds", "simulate", "stream", "unroll"]
 
 
 class _Callable(ModuleType):

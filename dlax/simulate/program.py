@@ -32,6 +32,8 @@ class Arrays(NamedTuple):
       minimum: `[]`, or None.
       clock: `gradient`, `latency` and `bandwidth`, each `[]`.
       participation: `[]`, the probability that a node takes part in a round, or None.
+      starts: the nodes' own first models `[n, ...]`, or None.
+      facts: numbers that the topology knows and the algorithm asked for, each `[]`.
     """
 
     local: Tree
@@ -42,6 +44,16 @@ class Arrays(NamedTuple):
     minimum: jax.Array | None
     clock: dict[str, jax.Array]
     participation: jax.Array | None
+    starts: Tree | None
+    facts: dict[str, jax.Array]
+
+
+class MissingFact(Exception):  # noqa: N818 - a question, not an error
+    """Raised while tracing, when an algorithm asks for a fact that is not among the arguments yet."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
 
 
 class Carry(NamedTuple):
@@ -80,16 +92,38 @@ class Program:
 
     def init(self, key: Key, hyper: Hyper, arrays: Arrays) -> Carry:
         """Draws the first models and starts the algorithm; for one run."""
-        algorithm, channel = self.build(hyper)
+        return Carry(self.begin(self.first_params(key, arrays), key, hyper, arrays), jnp.int32(-1))
+
+    def first_params(self, key: Key, arrays: Arrays) -> Tree:
+        """The models `[n, ...]` that a run starts from."""
         init, n = self.problem_functions[0], self.plan.n
         start_key = stream(key, "start")
-        if self.start == "common":
+        if arrays.starts is not None:
+            params = arrays.starts
+        elif self.start == "common":
             params = tree.broadcast(init(start_key), n)
         else:
             params = jax.vmap(init)(jax.random.split(start_key, n))
-        params = jax.tree.map(lambda leaf: leaf.astype(_dtype(arrays)), params)
-        state = algorithm.init(params, self._round(jnp.int32(0), key, channel, arrays))
-        return Carry(state, jnp.int32(-1))
+        return jax.tree.map(lambda leaf: leaf.astype(_dtype(arrays)), params)
+
+    def begin(self, params: Tree, key: Key, hyper: Hyper, arrays: Arrays) -> Any:
+        """The algorithm's state at given models."""
+        algorithm, channel = self.build(hyper)
+        return algorithm.init(params, self._round(jnp.int32(0), key, channel, arrays))
+
+    def step(self, t: jax.Array, state: Any, key: Key, hyper: Hyper, arrays: Arrays) -> tuple[Any, Info]:
+        """Round t of one run: the algorithm's step; nodes that take no part keep their state."""
+        algorithm, channel = self.build(hyper)
+        return self._advance(algorithm, channel, t, state, key, arrays)
+
+    def _advance(
+        self, algorithm: Algorithm, channel: Channel, t: jax.Array, state: Any, key: Key, arrays: Arrays
+    ) -> tuple[Any, Info]:
+        round = self._round(t, key, channel, arrays)
+        new, info = algorithm.step(state, round)
+        if arrays.participation is not None:
+            new = jax.tree.map(lambda a, b: _where_nodes(round.active, a, b), new, state)
+        return new, info
 
     def block(
         self, start: jax.Array, stop: jax.Array, carry: Carry, key: Key, hyper: Hyper, arrays: Arrays
@@ -103,10 +137,7 @@ class Program:
         algorithm, channel = self.build(hyper)
 
         def step(t: jax.Array, state: Any) -> tuple[Any, Info]:
-            round = self._round(t, key, channel, arrays)
-            new, info = algorithm.step(state, round)
-            if arrays.participation is not None:
-                new = jax.tree.map(lambda a, b: _where_nodes(round.active, a, b), new, state)
+            new, info = self._advance(algorithm, channel, t, state, key, arrays)
             return new, _totals(info, arrays)
 
         shapes = jax.eval_shape(lambda: step(start, carry.state)[1])
@@ -115,7 +146,7 @@ class Program:
         def body(t: jax.Array, loop: tuple[Carry, Info]) -> tuple[Carry, Info]:
             (state, diverged), sums = loop
             state, totals = step(t, state)
-            first = (diverged < 0) & ~jnp.isfinite(totals["train_loss"])
+            first = (diverged < 0) & ~jnp.isfinite(totals.get("train_loss", 0.0))
             sums = jax.tree.map(jnp.add, sums, totals)
             sums["bits"] = _carry(sums["bits"])
             return Carry(state, jnp.where(first, t, diverged)), sums
@@ -141,7 +172,8 @@ class Program:
         def network() -> Any:
             # The stage is counted while tracing: a second message in one round draws its own losses.
             stage_key = jax.random.fold_in(channel_key, next(stages))
-            return mixing.network(self.plan, arrays.tables, t, graph_key, stage_key, active)
+            made = mixing.network(self.plan, arrays.tables, t, graph_key, stage_key, active)
+            return made._replace(require=require)
 
         def grad(params: Tree, key: Key, nodes: jax.Array | None = None) -> tuple[jax.Array, Tree]:
             ids = jnp.arange(n) if nodes is None else nodes
@@ -163,14 +195,17 @@ class Program:
             holds = self.properties | ({"full participation"} if active is None else frozenset())
             missing = [word for word in needed if word not in holds]
             if missing == ["full participation"]:
-                raise ValueError(
-                    f"algorithm {who!r} needs every node in every round; set participation to null"
-                )
+                raise ValueError(f"{who!r} needs every node in every round; set participation to null")
             if missing:
                 raise ValueError(
-                    f"algorithm {who!r} needs a topology that is {' and '.join(missing)}; "
+                    f"{who!r} needs a topology that is {' and '.join(missing)}; "
                     f"{self.topology!r} is {', '.join(sorted(self.properties)) or 'none of these'}"
                 )
+
+        def fact(name: str) -> jax.Array:
+            if name not in arrays.facts:
+                raise MissingFact(name)
+            return arrays.facts[name]
 
         def neighbours(message: Tree) -> tuple[Tree, jax.Array]:
             index, weight, _ = network().table()
@@ -180,11 +215,12 @@ class Program:
             t=t,
             key=stream(key, "algorithm"),
             grad=grad,
-            open=channel.open,
+            open=lambda message: channel.open(message, network()),
             mix=lambda link, message: channel.mix(link, message, network()),
             neighbours=neighbours,
             active=jnp.ones(n, bool) if active is None else active,
             require=require,
+            fact=fact,
         )
 
     def _measure(self, params: Tree, arrays: Arrays) -> tuple[Info, Info]:
@@ -228,10 +264,11 @@ def _totals(info: Info, arrays: Arrays) -> Info:
     """What a round adds to the sums of its block; every number an algorithm reports, averaged over nodes."""
     bits = info["bits"]
     clock = arrays.clock
-    gradients = jnp.max(jnp.asarray(info.get("gradients", 1)))
+    gradients = jnp.max(jnp.asarray(info.get("gradients", 1 if "loss" in info else 0)))
     time = gradients * clock["gradient"] + clock["latency"] + jnp.max(bits) / clock["bandwidth"]
     extras = {k: jnp.mean(v) for k, v in info.items() if k not in ("loss", "bits", "gradients")}
-    totals = {"train_loss": jnp.mean(info["loss"]), "time": time} | extras
+    loss = {"train_loss": jnp.mean(info["loss"])} if "loss" in info else {}
+    totals = loss | {"time": time} | extras
     totals = {k: jnp.asarray(v, _dtype(arrays)) for k, v in totals.items()}
     return totals | {"bits": _split(bits)}
 

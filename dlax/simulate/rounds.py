@@ -16,7 +16,7 @@ import numpy as np
 from dlax import mixing
 from dlax.channel import linear
 from dlax.results import METRICS, Result
-from dlax.simulate.program import Arrays, Carry, Hyper, Program, Start, functions
+from dlax.simulate.program import Arrays, Carry, Hyper, MissingFact, Program, Start, functions
 from dlax.topology import Topology
 from dlax.types import Algorithm, Channel, Execution, Problem
 
@@ -117,6 +117,85 @@ def simulate(
     )
 
 
+class Unrolled(NamedTuple):
+    """A run taken apart into functions, to be traced, differentiated or stepped by hand.
+
+    Attributes:
+      start: `params [n, ...] -> state`, the algorithm's state at given models.
+      params: the models `[n, ...]` that the run starts from.
+      step: `(t, state) -> (state, info)`, round t.
+    """
+
+    start: Callable[[Any], Any]
+    params: Any
+    step: Callable[[Any, Any], tuple[Any, dict[str, Any]]]
+
+
+def unroll(
+    algorithm: Algorithm | Callable[..., Algorithm],
+    problem: Problem,
+    topology: Topology,
+    *,
+    channel: Channel = linear(),
+    seed: int = 0,
+    start: Start = "common",
+    hyper: Mapping[str, float] | None = None,
+) -> Unrolled:
+    """Takes a run apart: what `simulate` compiles whole, as functions of one round, in float64.
+
+    Call and use the functions inside `with jax.enable_x64(True)`.
+
+    Args:
+      algorithm: an `Algorithm`, or a factory.
+      problem: what the nodes minimise.
+      topology: who hears whom; its n must be the problem's.
+      channel: how messages travel.
+      seed: of the run.
+      start: "common" or "independent" first models.
+      hyper: traced options of the factory.
+
+    Returns:
+      The functions of the run.
+
+    Raises:
+      ValueError: if sizes do not fit, or the algorithm refuses the topology.
+    """
+    _check_sizes(problem, topology)
+    if hyper:
+        _check_hyper(algorithm, hyper)
+    plan, tables = mixing.plan(topology, dtype=np.float64)
+    with jax.enable_x64(True):
+        arrays = _arrays(problem, tables, None, Clock(), np.float64)
+        program = Program(
+            build=_Ready(algorithm, channel),
+            problem_functions=functions(problem),
+            plan=plan,
+            topology=topology.name,
+            properties=topology.properties,
+            execution="vmap",
+            start=start,
+        )
+        key = jax.random.key(seed)
+        values = {name: jnp.asarray(value, np.float64) for name, value in (hyper or {}).items()}
+        names: list[str] = []
+        while True:  # as in `_with_facts`
+            arrays = arrays._replace(facts=_facts(names, topology, np.float64))
+            run = _unrolled(program, key, values, arrays)
+            try:
+                jax.eval_shape(lambda params, run=run: run.step(0, run.start(params)), run.params)
+                return run
+            except MissingFact as missing:
+                names.append(_known(missing.name))
+
+
+def _unrolled(program: Program, key: Any, values: Hyper, arrays: Arrays) -> Unrolled:
+    return Unrolled(
+        start=lambda params: program.begin(params, key, values, arrays),
+        params=program.first_params(key, arrays),
+        step=lambda t, state: program.step(jnp.int32(t), state, key, values, arrays),
+    )
+
+
 def _check_hyper(algorithm: Algorithm | Callable[..., Algorithm], hyper: Mapping[str, Any]) -> None:
     if isinstance(algorithm, Algorithm):
         raise ValueError(
@@ -176,10 +255,7 @@ def run_rounds(
     Raises:
       ValueError: if sizes do not fit or a number is out of range.
     """
-    if problem.n != topology.n:
-        raise ValueError(
-            f"simulate: the problem has {problem.n} nodes, topology {topology.name!r} {topology.n}"
-        )
+    _check_sizes(problem, topology)
     if rounds < 0 or eval_every < 1:
         raise ValueError(
             f"simulate: rounds must be at least 0 and eval_every at least 1, got {rounds} and {eval_every}"
@@ -205,7 +281,7 @@ def run_rounds(
         runs, keys, values = _runs(seeds, hyper, dtype)
         columns = set(hyper if swept is None else swept) | {"seed"}
         runs = [{name: value for name, value in run.items() if name in columns} for run in runs]
-        compiled = _compile(program, len(runs) > 1, keys, values, arrays)
+        compiled, arrays = _with_facts(program, topology, len(runs) > 1, keys, values, arrays)
         seconds = {"compile": compiled.seconds, "run": 0.0}
         clock_start = time.perf_counter()
         carry = compiled.init(keys, values, arrays)
@@ -243,6 +319,13 @@ def run_rounds(
         params=params,
         runs=runs,
     )
+
+
+def _check_sizes(problem: Problem, topology: Topology) -> None:
+    if problem.n != topology.n:
+        raise ValueError(
+            f"simulate: the problem has {problem.n} nodes, topology {topology.name!r} {topology.n}"
+        )
 
 
 def _choose(execution: Execution | Literal["auto"], problem: Problem) -> Execution:
@@ -300,6 +383,40 @@ def _compile(program: Program, several: bool, keys: Any, values: Any, arrays: Ar
     return made
 
 
+FACTS: dict[str, Callable[[Topology], float]] = {
+    "spectral gap": lambda topology: topology.spectral_gap,
+    "least eigenvalue": lambda topology: topology.least_eigenvalue,
+}
+_ASKED: dict[Program, tuple[str, ...]] = {}  # facts that a program's algorithm asked for
+
+
+def _with_facts(
+    program: Program, topology: Topology, several: bool, keys: Any, values: Any, arrays: Arrays
+) -> tuple[_Compiled, Arrays]:
+    """Compiles; adds what the algorithm asks of the topology, which can be dear, and only that."""
+    names = list(_ASKED.get(program, ()))
+    dtype = arrays.clock["gradient"].dtype
+    while True:
+        arrays = arrays._replace(facts=_facts(names, topology, dtype))
+        try:
+            return _compile(program, several, keys, values, arrays), arrays
+        except MissingFact as missing:
+            names.append(_known(missing.name))
+            if len(_ASKED) >= _CACHE.size:
+                _ASKED.clear()
+            _ASKED[program] = tuple(names)
+
+
+def _facts(names: Sequence[str], topology: Topology, dtype: Any) -> dict[str, jax.Array]:
+    return {name: jnp.asarray(FACTS[name](topology), dtype) for name in names}
+
+
+def _known(name: str) -> str:
+    if name not in FACTS:
+        raise ValueError(f"no fact {name!r} is known of a topology; there are {', '.join(FACTS)}")
+    return name
+
+
 def _arrays(problem: Problem, tables: Any, participation: float | None, clock: Clock, dtype: type) -> Arrays:
     def place(leaf: Any) -> jax.Array:
         return _place(leaf, dtype)
@@ -313,6 +430,8 @@ def _arrays(problem: Problem, tables: Any, participation: float | None, clock: C
         minimum=None if problem.minimum is None else place(np.float64(problem.minimum)),
         clock={name: place(np.float64(value)) for name, value in vars(clock).items()},
         participation=None if participation is None else place(np.float64(participation)),
+        starts=None if problem.starts is None else jax.tree.map(place, problem.starts),
+        facts={},
     )
 
 

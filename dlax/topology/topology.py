@@ -1,5 +1,6 @@
 """The record of a graph with mixing weights, and the one door through which every matrix enters it."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,31 @@ from dlax.topology.spectra.gap import Order
 if TYPE_CHECKING:
     import networkx as nx
 
+ORDERS = ("fixed", "cyclic", "random", "drawn")
+
+
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """A matrix that is drawn afresh in every round, inside the compiled run.
+
+    Attributes:
+      rule: `(t, key, arrays) -> (index [n, k], weight [n, k], own [n])`, whom each node hears in round t, with
+        which weight, and its self weight; or `-> W [n, n]` where most nodes hear most others. A function of a
+        module, traced by jax; unused slots have weight 0 and index i. What it needs comes in `arrays`, so
+        that two topologies of one rule share a compilation.
+      arrays: name -> NumPy array.
+      words: what holds of every draw: "symmetric", "row stochastic", "column stochastic", "nonnegative",
+        "undirected".
+      contraction: computes ‖E[Wᵀ(I − J)W]‖₂ in float64, with J = 11ᵀ/n; its root is the ρ of a round.
+      least_eigenvalue: the infimum over draws, or None where it is not known.
+    """
+
+    rule: Callable[..., Any]
+    arrays: Mapping[str, np.ndarray]
+    words: frozenset[str]
+    contraction: Callable[[], float]
+    least_eigenvalue: float | None = None
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Topology:
@@ -35,32 +61,38 @@ class Topology:
       matrices: L float64 matrices `[n, n]`. `W[i, j]` is the weight that node i gives to what node j sent;
         the diagonal holds the self weights. Sorted indices, no explicit zeros.
       order: which matrix round t uses: "fixed" the only one; "cyclic" matrix t mod L; "random" an independent
-        uniform draw of the L in every round.
+        uniform draw of the L in every round; "drawn" what `draw` makes of the round's key.
+      draw: how a matrix is drawn when the order is "drawn"; `matrices` then holds the expected one, E[W].
 
     Raises:
-      ValueError: if there is no matrix, if the order is unknown, if the sizes differ, or if several matrices
-        are "fixed".
+      ValueError: if there is no matrix, if the order is unknown, if the sizes differ, if several matrices
+        are "fixed" or "drawn", or if "drawn" and `draw` do not come together.
     """
 
     name: str
     matrices: tuple[csr_array, ...]
     order: Order = "fixed"
+    draw: Draw | None = None
 
     def __post_init__(self) -> None:
-        if self.order not in ("fixed", "cyclic", "random"):
-            raise ValueError(f"{self.name}: order must be 'fixed', 'cyclic' or 'random', got {self.order!r}")
+        if self.order not in ORDERS:
+            known = ", ".join(map(repr, ORDERS))
+            raise ValueError(f"{self.name}: order must be one of {known}, got {self.order!r}")
+        if (self.order == "drawn") != (self.draw is not None):
+            raise ValueError(f"{self.name}: order 'drawn' and a draw belong together")
         if not self.matrices:
             raise ValueError(f"{self.name}: a topology needs at least one matrix")
-        if self.order == "fixed" and len(self.matrices) > 1:
+        if self.order in ("fixed", "drawn") and len(self.matrices) > 1:
             raise ValueError(
-                f"{self.name}: order 'fixed' takes one matrix, got {self.period}; use 'cyclic' or 'random'"
+                f"{self.name}: order {self.order!r} takes one matrix, got {self.period}; use 'cyclic' or "
+                "'random'"
             )
         sizes = sorted({W.shape[0] for W in self.matrices})
         if len(sizes) > 1:
             raise ValueError(f"{self.name}: all matrices must have the same number of nodes, got {sizes}")
 
     def __repr__(self) -> str:
-        order = "fixed" if self.is_fixed else f"{self.order} L={self.period}"
+        order = self.order if self.period == 1 else f"{self.order} L={self.period}"
         implied = {"row stochastic", "column stochastic"} if self.is_doubly_stochastic else set()
         words = sorted(self.properties - {"fixed"} - implied)
         return f"Topology({self.name}, n={self.n}, m={len(self.edges)}, {order}: {', '.join(words)})"
@@ -83,17 +115,17 @@ class Topology:
     @cached_property
     def is_symmetric(self) -> bool:
         """Every matrix equals its transpose, to within 1e-9 an entry."""
-        return all(is_symmetric(W) for W in self.matrices)
+        return self._every("symmetric", is_symmetric)
 
     @cached_property
     def is_row_stochastic(self) -> bool:
         """The rows of every matrix sum to one, to within 1e-9: consensus is a fixed point."""
-        return all(sums_to_one(W, 1) for W in self.matrices)
+        return self._every("row stochastic", lambda W: sums_to_one(W, 1))
 
     @cached_property
     def is_column_stochastic(self) -> bool:
         """The columns of every matrix sum to one, to within 1e-9: the mean over nodes is kept."""
-        return all(sums_to_one(W, 0) for W in self.matrices)
+        return self._every("column stochastic", lambda W: sums_to_one(W, 0))
 
     @property
     def is_doubly_stochastic(self) -> bool:
@@ -103,12 +135,12 @@ class Topology:
     @cached_property
     def is_nonnegative(self) -> bool:
         """No weight is negative; some rules with a best constant have negative self weights at hubs."""
-        return all(W.data.min(initial=0.0) >= 0.0 for W in self.matrices)
+        return self._every("nonnegative", lambda W: W.data.min(initial=0.0) >= 0.0)
 
     @cached_property
     def is_directed(self) -> bool:
         """In some round a node hears another that does not hear it."""
-        return not all(same_support(W, W.T) for W in self.matrices)
+        return not self._every("undirected", lambda W: same_support(W, W.T))
 
     @cached_property
     def is_connected(self) -> bool:
@@ -159,6 +191,8 @@ class Topology:
     @cached_property
     def spectral_gap(self) -> float:
         """1 − ρ, per round; `dlax.topology.spectral_gap` says what ρ is if W is not symmetric or L > 1."""
+        if self.draw is not None:
+            return float(1.0 - np.sqrt(self.draw.contraction()))
         return gap.spectral_gap(list(self.matrices), order=self.order)
 
     @cached_property
@@ -166,13 +200,18 @@ class Topology:
         """The least eigenvalue over all matrices; raises `ValueError` unless all are symmetric."""
         if not self.is_symmetric:
             raise ValueError(f"{self.name}: the least eigenvalue needs symmetric matrices, and these are not")
-        return min(gap.least_eigenvalue(W) for W in self.matrices)
+        if self.draw is None:
+            return min(gap.least_eigenvalue(W) for W in self.matrices)
+        if self.draw.least_eigenvalue is None:
+            raise ValueError(f"{self.name}: the least eigenvalue over all draws is not known")
+        return self.draw.least_eigenvalue
 
     def dense(self, t: int = 0) -> np.ndarray:
         """Return matrix number t mod L, dense.
 
         That is the matrix of round t when the order is fixed or cyclic. When it is random, t merely counts
-        through the L matrices that rounds draw from.
+        through the L matrices that rounds draw from; when it is drawn, this is E[W], and
+        `dlax.mixing.matrix` gives the matrix of a round's key.
 
         Args:
           t: from 0.
@@ -195,10 +234,19 @@ class Topology:
         graph.add_edges_from(self.edges.tolist())
         return graph
 
+    def _every(self, word: str, holds: Callable[[csr_array], Any]) -> bool:
+        """Whether something holds of every matrix, or is promised of every draw."""
+        if self.draw is not None:
+            return word in self.draw.words
+        return all(holds(W) for W in self.matrices)
+
     @cached_property
     def _union(self) -> csr_array:
         """The union of supports without the diagonal, `[n, n]`; values mean nothing."""
         return off_diagonal(sum((abs(W) for W in self.matrices[1:]), abs(self.matrices[0])))
+
+
+Base = Callable[..., Topology]  # n -> topology: a graph's factory, its other options filled in
 
 
 def dense(topology: Topology, t: int = 0) -> np.ndarray:

@@ -11,17 +11,18 @@ import pytest
 
 from dlax import registry
 from dlax import topology as tp
-from dlax.algorithms import ALGORITHMS, dsgd
+from dlax.algorithms import ALGORITHMS, chebyshev_gossip, dsgd, second_order_gossip
 from dlax.optimizers import OPTIMIZERS, SCHEDULES
 from dlax.problems import quadratic
 from dlax.simulate import simulate
-from dlax.types import Algorithm, Problem, Round
+from dlax.types import Algorithm, Problem, Round, Scalar
 
 pytestmark = pytest.mark.usefixtures("strict_ranks")
 
 N, ROUNDS = 4, 3
 COMPLETE = tp.complete(N)
 NOISY = quadratic(N, dim=3, noise=1.0)
+DRAWN = NOISY._replace(init=lambda key: {"x": jax.random.normal(key, (3,))})
 every_algorithm = pytest.mark.parametrize("name", ALGORITHMS)
 
 
@@ -29,8 +30,11 @@ def nested_problem():
     """Parameters of several depths and ranks, a scalar among them."""
 
     def init(key):
-        w = jax.random.normal(key, (2, 3))
-        return {"layer": {"w": w, "b": jnp.zeros(3)}, "more": [jnp.ones(()), (jnp.ones((1, 2)),)]}
+        w, b, scalar, row = (
+            jax.random.normal(jax.random.fold_in(key, i), shape)
+            for i, shape in enumerate([(2, 3), 3, (), (1, 2)])
+        )
+        return {"layer": {"w": w, "b": b}, "more": [scalar, (row,)]}
 
     def loss(params, key, local, shared):
         shift = local["shift"] + jax.random.normal(key)
@@ -45,10 +49,11 @@ def nested_problem():
 NESTED = nested_problem()
 
 
-def plain_round(params, dtype):
-    """A round by hand: gradient x − 1, exact averaging, nobody asleep."""
+def plain_round(params, dtype, asked):
+    """A round by hand: gradient x − 1, exact averaging, nobody asleep; `asked` hears of every gradient."""
 
     def grad(params, key, nodes=None):
+        asked.append("gradient")
         return jnp.zeros(N, dtype), jax.tree.map(lambda leaf: leaf - 1, params)
 
     def mix(link, message):
@@ -58,6 +63,7 @@ def plain_round(params, dtype):
     return Round(
         t=jnp.int32(0), key=jax.random.key(0), grad=grad, open=lambda message: (), mix=mix,
         neighbours=lambda message: None, active=jnp.ones(N, bool), require=lambda who, *words: None,
+        fact=lambda name: jnp.asarray(0.5, dtype),
     )  # fmt: skip
 
 
@@ -65,41 +71,73 @@ def kinds(tree):
     return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
 
 
+def outline(name, dtype=np.float32):
+    """Params, first state, next state and info of an algorithm by their shapes, and whether it took gradients."""
+    asked = []
+    shapes = jax.eval_shape(NESTED.init, jax.random.key(0))
+    params = jax.tree.map(lambda leaf: jnp.ones((N, *leaf.shape), dtype), shapes)
+    round = plain_round(params, dtype, asked)
+    algorithm = ALGORITHMS[name]()
+    assert isinstance(algorithm, Algorithm)
+    state = jax.eval_shape(lambda p: algorithm.init(p, round), params)
+    after, info = jax.eval_shape(lambda p: algorithm.step(algorithm.init(p, round), round), params)
+    return params, state, after, info, bool(asked)
+
+
+@functools.cache
+def takes_gradients(name):
+    return outline(name)[-1]
+
+
+def starts(name):
+    """Nodes that start alike move by gradients only; others need models of their own to average."""
+    return "common" if takes_gradients(name) else "independent"
+
+
 @every_algorithm
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_init_and_step_keep_structure_shape_and_dtype(name, dtype):
     with jax.enable_x64(dtype is np.float64):
-        shapes = jax.eval_shape(NESTED.init, jax.random.key(0))
-        params = jax.tree.map(lambda leaf: jnp.ones((N, *leaf.shape), dtype), shapes)
-        round = plain_round(params, dtype)
-        algorithm = ALGORITHMS[name]()
-        assert isinstance(algorithm, Algorithm)
-        state = jax.eval_shape(lambda p: algorithm.init(p, round), params)
-        after, info = jax.eval_shape(lambda p: algorithm.step(algorithm.init(p, round), round), params)
+        params, state, after, info, gradients = outline(name, dtype)
     assert type(state)._fields[0] == "params"
     assert kinds(state.params) == kinds(params)
     assert jax.tree.structure(after) == jax.tree.structure(state)
     assert kinds(after) == kinds(state)
-    assert info["loss"].shape == info["bits"].shape == (N,)
+    assert info["bits"].shape == (N,)
+    assert gradients == ("loss" in info) and (not gradients or info["loss"].shape == (N,))
     for leaf in jax.tree.leaves(state):
         assert leaf.shape[0] == N, (
             "every leaf of a state leads with the nodes: a sleeping node keeps its rows"
         )
 
 
+def test_algorithms_take_a_gradient_unless_they_only_average():
+    averaging = {"gossip", "chebyshev_gossip", "second_order_gossip", "push_sum"}
+    assert {name for name in ALGORITHMS if not takes_gradients(name)} == averaging
+
+
 @every_algorithm
 def test_nested_params_move_and_stay_finite(name):
-    result = simulate(ALGORITHMS[name](), NESTED, COMPLETE, rounds=ROUNDS)
-    start = simulate(ALGORITHMS[name](), NESTED, COMPLETE, rounds=0)
+    begin = starts(name)
+    result = simulate(ALGORITHMS[name](), NESTED, COMPLETE, rounds=ROUNDS, start=begin)
+    start = simulate(ALGORITHMS[name](), NESTED, COMPLETE, rounds=0, start=begin)
     assert jax.tree.structure(result.params) == jax.tree.structure(start.params)
     for before, after in zip(jax.tree.leaves(start.params), jax.tree.leaves(result.params), strict=True):
         assert np.isfinite(after).all() and (before != after).any()
 
 
+def noisy(name):
+    """A problem on which a run depends on its seed: by the gradients' noise, or by the starts."""
+    return NOISY if takes_gradients(name) else DRAWN
+
+
 @every_algorithm
 def test_one_seed_gives_one_run_and_another_seed_another(name):
     def final(seed):
-        return simulate(ALGORITHMS[name], NOISY, COMPLETE, rounds=ROUNDS, seeds=[seed]).params["x"]
+        result = simulate(
+            ALGORITHMS[name], noisy(name), COMPLETE, rounds=ROUNDS, seeds=[seed], start=starts(name)
+        )
+        return result.params["x"]
 
     np.testing.assert_array_equal(final(3), final(3))
     assert (final(3) != final(4)).any()
@@ -119,24 +157,50 @@ class Counting(NamedTuple):
         return self.factory(**hyper)
 
 
+def traced_options(name):
+    parameters = inspect.signature(ALGORITHMS[name]).parameters.values()
+    return [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+
+
 @every_algorithm
 def test_a_sweep_is_traced_once_and_never_again(name):
     """Once for init, once for the block; other seeds and step sizes find the compiled program."""
-    counting = Counting(ALGORITHMS[name], [])
-    swept = simulate(counting, NOISY, COMPLETE, rounds=ROUNDS, seeds=2, hyper={"lr": [0.1, 0.2]})
+    counting, option = Counting(ALGORITHMS[name], []), next((p.name for p in traced_options(name)), None)
+
+    def run(rounds, seeds, values):
+        hyper = {option: values} if option else None
+        return simulate(
+            counting, noisy(name), COMPLETE, rounds=rounds, seeds=seeds, hyper=hyper, start=starts(name)
+        )
+
+    swept = run(ROUNDS, 2, [0.1, 0.2])
     assert len(counting.calls) == 2
-    again = simulate(counting, NOISY, COMPLETE, rounds=ROUNDS + 2, seeds=[5, 6], hyper={"lr": [0.3, 0.05]})
+    again = run(ROUNDS + 2, [5, 6], [0.3, 0.05])
     assert len(counting.calls) == 2
     assert again.seconds["compile"] == 0 < swept.seconds["compile"]
-    assert len({row["lr"] for row in swept.rows}) == 2 and len(swept.runs) == 4
-    assert len({params.tobytes() for params in swept.params["x"]}) == 4
+    values = 2 if option else 1
+    assert len({row.get(option) for row in swept.rows}) == values and len(swept.runs) == 2 * values
+    assert len({params.tobytes() for params in swept.params["x"]}) == 2 * values
+
+
+@pytest.mark.parametrize("factory", [chebyshev_gossip, second_order_gossip])
+def test_what_is_asked_of_a_topology_costs_one_more_trace_the_first_time(factory):
+    """The first trace finds out what is asked. That is remembered, for another number of runs too."""
+    counting = Counting(factory, [])
+    graph = tp.ring(N)
+    simulate(counting, DRAWN, graph, rounds=ROUNDS, seeds=2, start="independent")
+    assert len(counting.calls) == 4
+    again = simulate(counting, DRAWN, graph, rounds=ROUNDS + 2, seeds=[5, 6], start="independent")
+    assert len(counting.calls) == 4 and again.seconds["compile"] == 0
+    simulate(counting, DRAWN, graph, rounds=ROUNDS, start="independent")
+    assert len(counting.calls) == 6
 
 
 @every_algorithm
 def test_options_left_of_the_star_are_numbers(name):
-    for option, parameter in inspect.signature(ALGORITHMS[name]).parameters.items():
-        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
-            assert isinstance(parameter.default, float), option
+    for parameter in traced_options(name):
+        number = isinstance(parameter.default, float)
+        assert number or (parameter.default is None and parameter.annotation == Scalar | None), parameter
 
 
 @functools.cache

@@ -6,10 +6,22 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from dlax.algorithms import gossip
 from dlax.data import DATASETS, empty_nodes, from_arrays, iid, quantity_skew
 from dlax.models import linear
-from dlax.problems import PROBLEMS, classification, least_squares, logistic, quadratic, softmax
+from dlax.problems import (
+    PROBLEMS,
+    average,
+    average_of,
+    classification,
+    least_squares,
+    logistic,
+    quadratic,
+    softmax,
+)
 from dlax.problems.finite_sum import decode, encode, evaluator, hold_out
+from dlax.simulate import simulate
+from dlax.topology import complete
 
 
 def objective(problem, params):
@@ -393,6 +405,62 @@ def sample_losses(problem, params):
         return jax.device_get(jax.jit(jax.vmap(one, (0, None, None, None)))(indices, *arguments))
 
 
+# ------------------------------------------------------------------------------------------------- averaging
+
+
+@pytest.mark.parametrize(
+    ("problem", "want"),
+    [
+        (average(4, values="spike"), [[4.0], [0.0], [0.0], [0.0]]),
+        (average(4, values="ramp", dim=2), [[0.0, 0.0], [1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]),
+        (average_of([[1, 2], [3, 4], [5, 6]]), [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]),
+        (average_of(np.arange(8).reshape(4, 2)), np.arange(8.0).reshape(4, 2)),
+    ],
+)
+def test_values_to_average(problem, want):
+    assert problem.n == len(want)
+    np.testing.assert_array_equal(problem.starts["x"], want)
+    np.testing.assert_allclose(problem.optimum["x"], np.mean(want, axis=0), rtol=1e-15)
+    assert problem.starts["x"].dtype == np.float64
+
+
+def test_drawn_values_are_standard_normal_and_follow_the_seed():
+    first, again, other = (average(100, dim=50, seed=s).starts["x"] for s in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert scipy.stats.kstest(first.ravel(), "norm").pvalue > 1e-4
+    assert abs(np.corrcoef(first.ravel(), other.ravel())[0, 1]) < 5 / np.sqrt(5000)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_averaging_keeps_its_promises(n):
+    """fᵢ = ½ ‖x − vᵢ‖², f is their mean, and the mean of the values is where f is least."""
+    problem = average(n, dim=3)
+    v, x = problem.starts["x"], np.array([0.5, -1.0, 2.0])
+    losses, grads = once(node_gradients(problem, {"x": x}))
+    np.testing.assert_allclose(losses, [0.5 * np.sum((x - row) ** 2) for row in v], rtol=1e-14)
+    np.testing.assert_allclose(grads["x"], x - v, rtol=1e-14)
+    value, total = objective(problem, {"x": x})
+    np.testing.assert_allclose(value, losses.mean(), rtol=1e-14)
+    np.testing.assert_allclose(total["x"], x - v.mean(axis=0), rtol=1e-12, atol=1e-15)
+    least, flat_there = objective(problem, problem.optimum)
+    np.testing.assert_allclose(least, problem.minimum, rtol=1e-14, atol=1e-15)
+    np.testing.assert_allclose(flat_there["x"], 0, atol=1e-15)
+
+
+def test_metrics_of_averaging():
+    """At the start, and when everyone has the mean."""
+    problem = average(6, dim=3)
+    v = problem.starts["x"]
+    spread = np.mean(np.sum((v - v.mean(axis=0)) ** 2, axis=1))
+    rows = simulate(gossip, problem, complete(6), rounds=1, precision="float64").rows
+    for name, (first, last) in {
+        "distance": (spread, 0), "consensus": (spread, 0), "objective": (spread / 2, spread / 2),
+        "suboptimality": (0, 0), "grad_norm": (0, 0),
+    }.items():  # fmt: skip
+        assert rows[0][name] == pytest.approx(first, rel=1e-12, abs=1e-14), name
+        assert rows[1][name] == pytest.approx(last, rel=1e-12, abs=1e-14), name
+
+
 # ---------------------------------------------------------------------------------------------------- refusals
 
 
@@ -436,11 +504,28 @@ def sample_losses(problem, params):
             {"dataset": dataset(3), "batch_size": 0},
             "classification: batch_size must be at least 1",
         ),
+        ("average", {"dim": 0}, "average: dim must be at least 1, got 0"),
+        ("average", {"values": "spikes"}, "average: values must be one of normal, spike, ramp, got 'spikes'"),
     ],
 )
 def test_refusals(name, options, message):
     with pytest.raises(ValueError, match=message):
         PROBLEMS[name](4, **options)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.zeros((4, 0)), r"average: values must be \[n, d\] with n, d >= 1, got shape \(4, 0\)"),
+        (np.zeros(4), r"average: values must be \[n, d\] with n, d >= 1, got shape \(4,\)"),
+        ([[1.0], [np.nan]], "average: values must be finite"),
+        ([[1.0], [2.0, 3.0]], r"average: values must be an array \[n, d\] of numbers"),
+        ([["one"]], r"average: values must be an array \[n, d\] of numbers"),
+    ],
+)
+def test_values_that_cannot_be_averaged(values, message):
+    with pytest.raises(ValueError, match=message):
+        average_of(values)
 
 
 def test_more_nodes_than_samples():

@@ -1,6 +1,7 @@
 """Every named graph: valid at every size or refused; closed-form gaps; random graphs drawn as promised."""
 
 import inspect
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,33 +9,54 @@ import pytest
 from dlax import topology as tp
 from dlax.topology.graphs import random as graphs
 
-NAMED = sorted(set(tp.TOPOLOGIES) - {"file"})
-RANDOM = ["barabasi_albert", "erdos_renyi", "random_regular", "watts_strogatz"]
+NAMED = sorted(set(tp.TOPOLOGIES) - {"file", "cyclic", "random_sequence"})  # these are made of a user's own
+RANDOM = [
+    "b_connected", "barabasi_albert", "equi_static", "erdos_renyi", "random_directed", "random_geometric",
+    "random_regular", "stochastic_block", "watts_strogatz",
+]  # fmt: skip
+ONE_WAY = ["random_directed"]  # row stochastic only
+# Sizes up to 16 that a factory refuses with its defaults; the others exist for every n.
+REFUSED = {
+    "barabasi_albert": {1, 2},
+    "caveman": {1, 2, 3, 4, 5, 7},
+    "grid": {2, 3, 5, 7},
+    "hypercube": {3, 5, 6, 7, 9},
+    "random_directed": {1, 2, 3},
+    "random_regular": {1, 2, 3, 4},
+    "stochastic_block": {1},
+    "torus": {2, 3, 5, 7},
+    "watts_strogatz": {1, 2, 3, 4},
+}
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 8, 9, 16])
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 6, 7, 8, 9, 16])
 @pytest.mark.parametrize("name", NAMED)
 def test_valid_or_refused(name, n):
-    try:
-        topology = tp.TOPOLOGIES[name](n)
-    except ValueError as error:
-        assert name in str(error) and str(n) in str(error)
-        assert name in {*RANDOM, "torus", "hypercube"}  # the others exist for every n
+    if n in REFUSED.get(name, ()):
+        with pytest.raises(ValueError, match=rf"{name}: .*\b{n}\b"):
+            tp.TOPOLOGIES[name](n)
         return
+    topology = tp.TOPOLOGIES[name](n)
     assert topology.n == n and topology.name == name
     for t in range(topology.period):
         W = topology.dense(t)
-        assert W.shape == (n, n) and W.dtype == np.float64 and (W >= 0).all()
+        assert W.shape == (n, n) and W.dtype == np.float64
+        signed = name == "matcha"  # whose optimal α may be so large that self weights are negative
+        assert signed or (W >= 0).all()
         np.testing.assert_allclose(W.sum(axis=1), 1, atol=1e-12)
-        np.testing.assert_allclose(W.sum(axis=0), 1, atol=1e-12)
-        assert (np.diag(W) > 0).all()
-    assert {"connected", "doubly stochastic", "nonnegative"} <= topology.properties
+        if name not in ONE_WAY:
+            np.testing.assert_allclose(W.sum(axis=0), 1, atol=1e-12)
+        assert signed or (np.diag(W) > 0).all()
+    stochastic = "row stochastic" if name in ONE_WAY else "doubly stochastic"
+    assert {"connected", stochastic} <= topology.properties and (
+        signed or "nonnegative" in topology.properties
+    )
     reach = np.linalg.matrix_power(sum(topology.dense(t) for t in range(topology.period)), n)
     assert (reach > 0).all()
     if n == 1:
         assert topology.dense().tolist() == [[1.0]]
         assert topology.spectral_gap == 1.0 and topology.is_complete and topology.is_fixed
-    if n == 2:
+    if n == 2 and topology.is_fixed and name != "equi_dyn":  # which keeps half of what it has
         np.testing.assert_allclose(topology.dense(), 0.5)
 
 
@@ -58,6 +80,15 @@ CLOSED = [
     *[(tp.path(n), 2 / 3 * (1 - np.cos(np.pi / n))) for n in (3, 4, 7, 16, 101)],
     *[(tp.torus(s * s), 2 / 5 * (1 - np.cos(2 * np.pi / s))) for s in (3, 4, 5, 8)],
     *[(tp.torus(rows * s, rows=rows), 2 / 5 * (1 - np.cos(2 * np.pi / s))) for rows, s in ((3, 4), (4, 9))],
+    *[
+        (tp.grid(rows * s, rows=rows, weights=tp.max_degree()), 2 / 5 * (1 - np.cos(np.pi / s)))
+        for rows, s in ((3, 3), (3, 4), (4, 9), (7, 7), (3, 60))
+    ],
+    *[(tp.grid(s, rows=1), 2 / 3 * (1 - np.cos(np.pi / s))) for s in (3, 7)],
+    *[(tp.barbell(2 * a), 1 - (a + np.sqrt(a**2 + 4 * a - 4)) / (2 * (a + 1))) for a in (2, 3, 5, 10, 50)],
+    *[(tp.lollipop(n, tail=n - 1), 2 / 3 * (1 - np.cos(np.pi / n))) for n in (3, 16)],
+    *[(tp.lollipop(n, tail=0), 1.0) for n in (1, 2, 16)],
+    *[(tp.directed_ring(n), 1 - np.cos(np.pi / n)) for n in (2, 3, 4, 7, 16, 101)],
     *[(tp.hypercube(2**q), 2 / (q + 1)) for q in (1, 2, 3, 6)],
     *[(tp.star(n), 1 / n) for n in (3, 4, 16, 50)],
     *[(tp.complete(n), 1.0) for n in (1, 2, 7, 40)],
@@ -94,7 +125,13 @@ def test_one_peer_averages_exactly_at_powers_of_two_only(n):
     assert topology.order == ("fixed" if n == 2 else "cyclic")
 
 
-@pytest.mark.parametrize("factory", [tp.ring, tp.complete, tp.static_exponential, tp.one_peer_exponential])
+@pytest.mark.parametrize(
+    "factory",
+    [
+        tp.ring, tp.complete, tp.static_exponential, tp.one_peer_exponential, tp.directed_ring, tp.equi_static,
+        partial(tp.equi_static, directed=True),
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("n", [5, 8])
 def test_circulant(factory, n):
     topology = factory(n)
@@ -198,6 +235,55 @@ def test_barabasi_albert_and_watts_strogatz_counts():
         (lambda: tp.barabasi_albert(5, m=5), "m must be from 1 to n - 1, got 5 with n = 5"),
         (lambda: tp.watts_strogatz(9, k=3), "k must be even and from 2 to n - 1, got 3 with n = 9"),
         (lambda: tp.watts_strogatz(9, p=1.5), r"p must be in \[0, 1\], got 1.5"),
+        (lambda: tp.grid(13), "grid: n must not be prime, got 13; pass rows=1 if a path is meant"),
+        (lambda: tp.grid(12, rows=8), "grid: rows must divide n = 12, got 8"),
+        (lambda: tp.barbell(5, bridge=4), "barbell: bridge must be an integer from 0 to 3 for n = 5, got 4"),
+        (lambda: tp.barbell(5, bridge=-1), "bridge must be an integer from 0 to 3 for n = 5, got -1"),
+        (lambda: tp.barbell(1, bridge=1), "bridge must be an integer from 0 to 0 for n = 1, got 1"),
+        (lambda: tp.barbell(8, bridge=1.5), r"bridge must be an integer from 0 to 6 for n = 8, got 1\.5"),
+        (lambda: tp.lollipop(5, tail=5), "lollipop: tail must be an integer from 0 to 4 for n = 5, got 5"),
+        (lambda: tp.lollipop(5, tail="2"), "tail must be an integer from 0 to 4 for n = 5, got '2'"),
+        (lambda: tp.caveman(5), "caveman: n must be at least 6, two cliques of three nodes, got 5"),
+        (lambda: tp.caveman(13), "caveman: n must not be prime, got 13"),
+        (
+            lambda: tp.caveman(12, cliques=5),
+            "caveman: cliques must be an integer from 2 to 4 for n = 12, got 5",
+        ),
+        (lambda: tp.caveman(12, cliques=1), "cliques must be an integer from 2 to 4 for n = 12, got 1"),
+        (lambda: tp.caveman(10, cliques=3), "caveman: cliques must divide n = 10, got 3"),
+        (
+            lambda: tp.stochastic_block(5, blocks=6),
+            "stochastic_block: blocks must be an integer from 1 to 5 for n = 5, got 6",
+        ),
+        (lambda: tp.stochastic_block(5, blocks=0), "blocks must be an integer from 1 to 5 for n = 5, got 0"),
+        (lambda: tp.stochastic_block(5, inside=1.1), r"inside must be in \[0, 1\], got 1.1"),
+        (lambda: tp.stochastic_block(5, outside=0.0), r"outside must be in \(0, 1\], got 0.0"),
+        (lambda: tp.stochastic_block(5, outside=float("nan")), r"outside must be in \(0, 1\], got nan"),
+        (
+            lambda: tp.stochastic_block(50, inside=0.02, outside=0.001),
+            r"none of 100 draws with n=50 is connected \(blocks=2, inside=0.02, outside=0.001\)",
+        ),
+        (lambda: tp.random_geometric(5, radius=0.0), "radius must be positive and finite, got 0.0"),
+        (lambda: tp.random_geometric(5, radius=float("inf")), "radius must be positive and finite, got inf"),
+        (
+            lambda: tp.random_geometric(50, radius=0.05),
+            r"none of 100 draws with n=50 is connected \(radius=0.05; graphs get connected above about .* 0.1578",
+        ),
+        (
+            lambda: tp.random_directed(5, degree=5),
+            "random_directed: degree must be an integer from 1 to 4 for n = 5, got 5",
+        ),
+        (lambda: tp.random_directed(5, degree=0), "degree must be an integer from 1 to 4 for n = 5, got 0"),
+        (lambda: tp.directed_ring(5, weights=tp.metropolis()), "metropolis weights need an undirected graph"),
+        (
+            lambda: tp.random_directed(9, weights=tp.best_constant()),
+            "best_constant weights need an undirected graph",
+        ),
+        (lambda: tp.equi_static(5, degree=0), "degree must be an integer of at least 1 for n = 5, got 0"),
+        (
+            lambda: tp.equi_static(5, degree=2.0),
+            r"degree must be an integer of at least 1 for n = 5, got 2\.0",
+        ),
         (lambda: tp.star(5, weights=tp.laplacian(step=0.5)), "step must be below 2/λ_max = 0.4, got 0.5"),
     ],
 )

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from dlax import topology as tp
+from dlax.topology.spectra import extremes as lanczos
 from dlax.topology.spectra import gap as spectrum
 
 
@@ -27,8 +29,8 @@ def shuffled(topology, seed=0):
         tp.static_exponential(21),
         tp.one_peer_exponential(21),
         tp.one_peer_exponential(16),
-        tp.cyclic(tp.ring(20), tp.star(20)),
-        tp.random_sequence(tp.ring(20), tp.star(20), tp.static_exponential(20)),
+        tp.cyclic(20, members=(tp.ring, tp.star)),
+        tp.random_sequence(20, members=(tp.ring, tp.star, tp.static_exponential)),
         tp.barabasi_albert(30),
     ],
     ids=lambda t: t.name,
@@ -57,7 +59,7 @@ def test_gap_of_row_and_column_stochastic(iterative, monkeypatch):
     assert row.spectral_gap == pytest.approx(1 - second, abs=1e-9)
     column = tp.from_matrix(row.dense().T, allow_column=True)
     assert column.spectral_gap == pytest.approx(1 - second, abs=1e-9)
-    drawn = tp.random_sequence(column, tp.ring(9))
+    drawn = tp.random_sequence(9, members=(column, tp.ring))
     centred = np.eye(9) - 1 / 9
     moment = np.mean([W @ centred @ W.T for W in (column.dense(), tp.ring(9).dense())], axis=0)
     assert drawn.spectral_gap == pytest.approx(1 - np.sqrt(np.linalg.norm(moment, 2)), abs=1e-9)
@@ -67,18 +69,71 @@ def test_gap_of_row_and_column_stochastic(iterative, monkeypatch):
 def test_slow_graphs_by_shift_and_invert(topology, monkeypatch):
     gap, least = topology.spectral_gap, topology.least_eigenvalue
     monkeypatch.setattr(spectrum, "DENSE", 4)
-    real, calls = spectrum.eigsh, []
+    monkeypatch.setattr(lanczos, "_STEPS", 10)  # where Lanczos then stalls
+    real, calls = lanczos.eigsh, []
 
-    def stalls(*args, **options):
+    def counted(*args, **options):
         calls.append(options)
-        if "sigma" not in options:
-            raise spectrum.ArpackNoConvergence("stalled", [], [])
         return real(*args, **options)
 
-    monkeypatch.setattr(spectrum, "eigsh", stalls)
+    monkeypatch.setattr(lanczos, "eigsh", counted)
     assert spectrum.spectral_gap(topology.matrices[0]) == pytest.approx(gap, abs=1e-10)
     assert spectrum.least_eigenvalue(topology.matrices[0]) == pytest.approx(least, abs=1e-10)
-    assert any("sigma" in options for options in calls)
+    assert len(calls) >= 2 and all("sigma" in options for options in calls)
+    doubly = shuffled(tp.static_exponential(40)).matrices[0]
+    assert spectrum.spectral_gap(doubly) == pytest.approx(tp.static_exponential(40).spectral_gap, abs=1e-10)
+
+
+def symmetric_matrices():
+    rng = np.random.default_rng(0)
+    graphs = {
+        "path": tp.path(120), "star": tp.star(60), "cube": tp.hypercube(64), "hubs": tp.barabasi_albert(150),
+        "complete": tp.complete(30), "torus": tp.torus(96), "expander": tp.random_regular(200),
+    }  # fmt: skip
+    found = {name: topology.dense() for name, topology in graphs.items()}
+    found["negative"] = tp.star(50, weights=tp.best_constant()).dense()
+    found["laplacian"] = tp.laplacian_matrix(graphs["hubs"], rng.uniform(0.1, 9, 296)).toarray()
+    found["nearly bipartite"] = 1.9 * tp.ring(64).dense() - 0.9 * np.eye(64)
+    return found
+
+
+SYMMETRIC = symmetric_matrices()
+
+
+@pytest.mark.parametrize("steps", [3_000, 2], ids=["lanczos", "shift and invert"])
+@pytest.mark.parametrize("name", SYMMETRIC)
+def test_extremes(name, steps, monkeypatch):
+    """Least and largest eigenvalue, with and without the constant vector, against LAPACK."""
+    monkeypatch.setattr(lanczos, "_STEPS", steps)
+    A = SYMMETRIC[name]
+    n = len(A)
+    basis = np.linalg.svd(np.ones((1, n)))[2][1:].T
+    for centred in (False, True):
+        values = np.linalg.eigvalsh(basis.T @ A @ basis if centred else A)
+        wanted = {"low": [0], "high": [1], "both": [0, 1], "modulus": [int(values[-1] >= -values[0])]}
+        for end, places in wanted.items():
+            found = lanczos.extremes(lambda x: A @ x, n, end, fallback=lambda: csr_array(A), centred=centred)
+            for place in places:
+                error = abs(found[place] - values[[0, -1]][place])
+                assert error <= 1e-11 * max(1, np.abs(values).max()), (end, centred)
+
+
+def test_lanczos_is_deterministic_and_says_when_it_stalls(monkeypatch):
+    topology = tp.barabasi_albert(4_000)
+    gaps = [spectrum.spectral_gap(topology.matrices[0]) for _ in range(2)]
+    assert gaps[0] == gaps[1]
+    monkeypatch.setattr(lanczos, "_LIMIT", 20)
+    with pytest.raises(ValueError, match="20 steps of Lanczos do not tell them apart"):
+        spectrum.spectral_gap([V for t in (0, 1) for V in tp.path(4_000).matrices], order="cyclic")
+
+
+def test_large_graphs_in_closed_form():
+    assert tp.hypercube(4_096).spectral_gap == pytest.approx(2 / 13, abs=1e-12)
+    assert tp.torus(5_000, rows=50).spectral_gap == pytest.approx(0.4 * (1 - np.cos(0.02 * np.pi)), abs=1e-12)
+    assert tp.path(20_000).spectral_gap == pytest.approx(2 / 3 * (1 - np.cos(np.pi / 20_000)), rel=1e-5)
+    assert tp.hypercube(4_096).least_eigenvalue == pytest.approx(-11 / 13, abs=1e-12)
+    hub = tp.star(3_000)
+    assert hub.spectral_gap == pytest.approx(1 / 3_000, abs=1e-12)
 
 
 def test_large_circulants_are_exact():
@@ -95,7 +150,7 @@ def test_negative_eigenvalues_count():
 @pytest.mark.parametrize("topology", [tp.ring(9), tp.star(9), tp.erdos_renyi(9)], ids=lambda t: t.name)
 def test_least_eigenvalue(topology):
     assert topology.least_eigenvalue == pytest.approx(np.linalg.eigvalsh(topology.dense())[0], abs=1e-12)
-    both = tp.cyclic(topology, tp.path(9))
+    both = tp.cyclic(9, members=(topology, tp.path))
     assert both.least_eigenvalue == pytest.approx(min(topology.least_eigenvalue, tp.path(9).least_eigenvalue))
 
 
@@ -114,3 +169,12 @@ def test_refusals():
 
 def test_no_contraction_is_gap_zero():
     assert tp.spectral_gap(np.eye(5)) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_one_way_graphs_by_arnoldi(seed, monkeypatch):
+    """Their second eigenvalues crowd near one circle; the largest must be found, not one of them."""
+    topology = tp.random_directed(500, seed=seed)
+    dense = topology.spectral_gap
+    monkeypatch.setattr(spectrum, "DENSE", 4)
+    assert spectrum.spectral_gap(topology.matrices[0]) == pytest.approx(dense, abs=1e-8)

@@ -23,10 +23,15 @@ def from_adjacency(
 ) -> Topology:
     """Make a fixed topology of an adjacency `[n, n]` in canonical form, with entry (i, j) where i hears j.
 
-    Negative weights pass: the rule was chosen by name, and the best constant of `laplacian` has some at hubs.
+    Negative weights and rows that do not sum to one pass: the rule was chosen by name, and the best constant
+    has negative ones at hubs, as `push` has such rows.
     """
     return from_matrix(
-        weights(adjacency), name=name, allow_negative=True, allow_disconnected=allow_disconnected
+        weights(adjacency),
+        name=name,
+        allow_negative=True,
+        allow_column=True,
+        allow_disconnected=allow_disconnected,
     )
 
 

@@ -17,8 +17,9 @@ from dlax.topology.graphs.adjacency import (
     undirected,
     until_connected,
 )
+from dlax.topology.graphs.lattices import whole
 from dlax.topology.matrix import as_csr
-from dlax.topology.topology import Topology
+from dlax.topology.topology import Topology, from_matrix
 from dlax.topology.weights import Weights, metropolis
 
 _SMALL = 2_000  # nodes: below, networkx draws regular graphs; above, arrays are several times faster
@@ -156,6 +157,160 @@ def watts_strogatz(
     return from_adjacency("watts_strogatz", until_connected("watts_strogatz", draw, f"k={k}, p={p}"), weights)
 
 
+def stochastic_block(
+    n: int,
+    *,
+    blocks: int = 2,
+    inside: float | None = None,
+    outside: float | None = None,
+    seed: int = 0,
+    weights: Weights = metropolis(),
+) -> Topology:
+    """Communities: a pair of nodes is an edge with one probability inside a block, with another across blocks.
+
+    Pairs are independent; redrawn until connected. Block b holds the nodes from ⌊b · n/blocks⌋ on, so that
+    sizes differ by one at most. With the defaults a node has about 2 log n edges in its own block and a tenth
+    of that outside, and the gap stays away from 0 as n grows for a fixed number of blocks. Takes time in
+    proportion to the edges.
+
+    Args:
+      n: number of nodes, at least `blocks`.
+      blocks: number of blocks. With one, this is `erdos_renyi` and `outside` has no use.
+      inside: probability of an edge between two nodes of one block, in [0, 1]. None: 2 log(n)/s (at most 1)
+        for blocks of s = n/blocks nodes, above the threshold at which each block is connected by itself.
+      outside: probability of an edge between nodes of two blocks, in (0, 1]. None: what gives a node
+        2 log(n) · max(1/10, 1/s) edges to other blocks (at most 1); no block then has fewer than about
+        2 log(n), so that small blocks too are connected with each other.
+      seed: of the graph.
+      weights: the rule for the mixing weights.
+
+    Returns:
+      A fixed topology.
+
+    Raises:
+      ValueError: if `blocks` is not in 1 ... n, if a probability is out of its range, or if none of 100 draws
+        is connected.
+
+    References:
+      Holland, Laskey, Leinhardt. Stochastic blockmodels: first steps. Social Networks 1983.
+    """
+    n = node_count("stochastic_block", n)
+    blocks = whole("stochastic_block", "blocks", blocks, 1, n, n)
+    if inside is not None and not 0.0 <= inside <= 1.0:
+        raise ValueError(f"stochastic_block: inside must be in [0, 1], got {inside}")
+    if outside is not None and not 0.0 < outside <= 1.0:
+        raise ValueError(f"stochastic_block: outside must be in (0, 1], got {outside}")
+    size = n / blocks
+    within = min(1.0, 2.0 * math.log(n) / size) if inside is None else float(inside)
+    if blocks == 1:
+        across = 0.0
+    elif outside is None:
+        across = min(1.0, 2.0 * math.log(n) * max(0.1, 1.0 / size) / (n - size))
+    else:
+        across = float(outside)
+    rng = graph_stream(seed)
+    adjacency = until_connected(
+        "stochastic_block",
+        lambda: _block_edges(n, blocks, within, across, rng),
+        f"blocks={blocks}, inside={within:.4g}, outside={across:.4g}",
+    )
+    return from_adjacency("stochastic_block", adjacency, weights)
+
+
+def random_geometric(
+    n: int, *, radius: float | None = None, seed: int = 0, weights: Weights = metropolis()
+) -> Topology:
+    """Points drawn uniformly in the unit square; nodes no farther apart than r hear each other.
+
+    Redrawn until connected. The gap with Metropolis weights is Θ(r²): a round moves what a node knows by about
+    r. It is near r² itself where nodes have 75 neighbours or more, and 0.7 to 0.8 r² at the default radius for n
+    from 500 to 2,000.
+
+    Args:
+      n: number of nodes, at least 1.
+      radius: r, positive; from √2 on, the graph is complete. None: √(2 log(n)/(πn)), so that a node has about
+        2 log n neighbours, twice the threshold of connectedness. Then a draw is connected with probability
+        about 0.35 at n = 8, 0.7 at n = 100 and 0.9 at n = 1,000, and nearly always from n = 10,000 on.
+      seed: of the graph.
+      weights: the rule for the mixing weights.
+
+    Returns:
+      A fixed topology.
+
+    Raises:
+      ValueError: if `radius` is not positive and finite, or if none of 100 draws is connected.
+
+    References:
+      Gupta, Kumar. Critical power for asymptotic connectivity in wireless networks. 1999.
+      Boyd, Ghosh, Prabhakar, Shah. Randomized gossip algorithms. IEEE Trans. Information Theory 2006.
+    """
+    from scipy.spatial import KDTree
+
+    n = node_count("random_geometric", n)
+    if radius is not None and not 0.0 < radius < math.inf:
+        raise ValueError(f"random_geometric: radius must be positive and finite, got {radius}")
+    r = math.sqrt(2.0 * math.log(n) / (math.pi * n)) if radius is None else float(radius)
+    rng = graph_stream(seed)
+
+    def draw() -> csr_array:
+        ends = KDTree(rng.random((n, 2))).query_pairs(r, output_type="ndarray")
+        return undirected(n, ends[:, 0], ends[:, 1])
+
+    threshold = math.sqrt(math.log(n) / (math.pi * n))
+    advice = f"radius={r:.4g}; graphs get connected above about √(log(n)/(πn)) = {threshold:.4g}"
+    return from_adjacency("random_geometric", until_connected("random_geometric", draw, advice), weights)
+
+
+def equi_static(n: int, *, degree: int | None = None, directed: bool = False, seed: int = 0) -> Topology:
+    """EquiTopo's fixed graphs: an average of M random shifts, whose gap does not fall as n grows.
+
+        W = (1/M) Σ_k A(a_k),   A(a) = (1 − 1/n) Shift(a) + I/n,   a_k uniform in 1 ... n − 1
+
+    where Shift(a) lets node i hear i + a (mod n). Each A(a) has mean 11ᵀ/n over a. Without direction every
+    A(a) becomes (A(a) + A(a)ᵀ)/2. Doubly stochastic and circulant. M = (8/3) ln(2n/p)/ε² gives ρ ≤ ε with
+    probability at least 1 − p. With the default M, about half of all draws have ρ below 0.7 (directed: 0.77), at
+    n = 64 as at n = 32,768; a few are much slower, fewer the larger n.
+
+    Drawn with repetition, as in the paper; redrawn until connected, which the paper does not do: all shifts may
+    share a divisor with n.
+
+    Args:
+      n: number of nodes, at least 1.
+      degree: M, the number of shifts, at least 1: a node hears at most M others, or 2M without direction.
+        None: ⌈log₂ n⌉, as many as in `static_exponential`.
+      directed: D-EquiStatic instead of U-EquiStatic.
+      seed: of the graph.
+
+    Returns:
+      A fixed circulant topology.
+
+    Raises:
+      ValueError: if `degree` is not a positive integer, or if none of 100 draws is connected.
+
+    References:
+      Song, Li, Jin, Shi, Yan, Yin, Yuan. Communication-efficient topologies for decentralized learning with
+      O(1) consensus rate. NeurIPS 2022.
+    """
+    n = node_count("equi_static", n)
+    default = max(1, (n - 1).bit_length())
+    M = default if degree is None else whole("equi_static", "degree", degree, 1, None, n)
+    rng = graph_stream(seed)
+    node = np.arange(n)
+
+    def draw() -> csr_array:
+        shift = rng.integers(1, max(n, 2), size=M) % n
+        row = np.bincount(shift, minlength=n) / M * (1.0 - 1.0 / n)
+        if not directed:
+            row = (row + row[-node % n]) / 2.0
+        row[0] = 1.0 / n
+        offsets = np.flatnonzero(row)
+        sender = (node[:, None] + offsets) % n
+        receiver = np.repeat(node, len(offsets))
+        return csr_array((np.tile(row[offsets], n), (receiver, sender.ravel())), shape=(n, n))
+
+    return from_matrix(until_connected("equi_static", draw, f"degree={M}"), name="equi_static")
+
+
 def _regular(n: int, degree: int, rng: np.random.Generator) -> csr_array:
     """One draw of a simple regular graph, connected or not."""
     if 2 * degree > n - 1:  # dense: draw who does not hear whom
@@ -193,20 +348,44 @@ def _pair(n: int, i: np.ndarray, j: np.ndarray) -> np.ndarray:
 
 
 def _bernoulli_edges(n: int, p: float, rng: np.random.Generator) -> csr_array:
-    """One draw of G(n, p), in time proportional to its edges: jump from edge to edge by geometric gaps.
+    """One draw of G(n, p), in time proportional to its edges."""
+    return undirected(n, *_ends(_successes(n * (n - 1) // 2, p, rng)))
 
-    Pairs are numbered i(i − 1)/2 + j for j < i. Batagelj, Brandes. Phys. Rev. E 2005.
+
+def _block_edges(n: int, blocks: int, within: float, across: float, rng: np.random.Generator) -> csr_array:
+    """One draw of the block model, in time proportional to its edges."""
+    start = np.arange(blocks + 1) * n // blocks
+    size = np.diff(start)
+    before = np.concatenate([[0], np.cumsum(size * (size - 1) // 2)])  # pairs in all earlier blocks
+    number = _successes(int(before[-1]), within, rng)
+    block = np.searchsorted(before, number, side="right") - 1
+    i, j = _ends(number - before[block])
+    # Pairs across: all pairs of nodes, without those that fall inside a block.
+    k, l = _ends(_successes(n * (n - 1) // 2, across, rng))  # noqa: E741
+    home = np.repeat(np.arange(blocks), size)
+    apart = home[k] != home[l]
+    i, j = i + start[block], j + start[block]
+    return undirected(n, np.concatenate([i, k[apart]]), np.concatenate([j, l[apart]]))
+
+
+def _successes(count: int, p: float, rng: np.random.Generator) -> np.ndarray:
+    """Which of `count` independent trials succeed, sorted: jump from one to the next by geometric gaps.
+
+    Batagelj, Brandes. Phys. Rev. E 2005.
     """
-    pairs = n * (n - 1) // 2
     found = [np.zeros(0, dtype=np.int64)]
-    last = -1
-    while last < pairs - 1:
-        gaps = rng.geometric(p, size=int(1.1 * p * (pairs - last)) + 10)
-        places = last + np.cumsum(np.minimum(gaps, pairs + 1))
-        found.append(places[places < pairs])
+    last = -1 if p > 0.0 else count
+    while last < count - 1:
+        gaps = rng.geometric(p, size=int(1.1 * p * (count - last)) + 10)
+        places = last + np.cumsum(np.minimum(gaps, count + 1))
+        found.append(places[places < count])
         last = int(places[-1])
-    number = np.concatenate(found)
+    return np.concatenate(found)
+
+
+def _ends(number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The nodes (i, j) with j < i of pairs numbered i(i − 1)/2 + j."""
     i = ((1.0 + np.sqrt(1.0 + 8.0 * number)) / 2.0).astype(np.int64)
     i -= i * (i - 1) // 2 > number  # the root may round across an integer
     i += i * (i + 1) // 2 <= number
-    return undirected(n, i, number - i * (i - 1) // 2)
+    return i, number - i * (i - 1) // 2

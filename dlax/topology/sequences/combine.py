@@ -1,38 +1,48 @@
-"""Graphs that change from round to round."""
+"""Graphs used in turn, drawn from a list, or dealt out over rounds."""
 
 from collections.abc import Iterable
 
 from scipy.sparse import csr_array
 
+from dlax.topology.graphs.adjacency import graph_stream, node_count, undirected
+from dlax.topology.graphs.lattices import ring
+from dlax.topology.sequences.drawn import undirected_edges
 from dlax.topology.spectra.gap import Order
-from dlax.topology.topology import Topology, check
+from dlax.topology.topology import Base, Topology, check, from_matrix
+from dlax.topology.weights import metropolis
 
 
-def cyclic(*topologies: Topology) -> Topology:
-    """Use the topologies in turn, for ever: round t uses matrix t mod L.
+def cyclic(n: int, *, members: tuple[Base, ...]) -> Topology:
+    """Use several graphs in turn, for ever: round t uses matrix t mod L.
 
     Members need not be connected; their union must be.
 
+        cyclic(16, members=(ring, star))
+
     Args:
-      *topologies: at least one, fixed or cyclic (whose L matrices then follow one another), of equal n.
+      n: number of nodes, at least 1.
+      members: the graphs, at least one, fixed or cyclic (whose L matrices then follow one another). In a
+        config, topologies without n; in Python, factories called with n, or topologies of n nodes.
 
     Returns:
       A cyclic topology; fixed if there is but one matrix.
 
     Raises:
-      ValueError: if there is none, if sizes differ, if a member is random, if row- and column-stochastic
-        members do not go together, or if the union is not connected.
+      ValueError: if there is none, if sizes differ, if a member is random or drawn, if row- and
+        column-stochastic members do not go together, or if the union is not connected.
     """
-    return _sequence("cyclic", topologies, allowed=("fixed", "cyclic"))
+    return _sequence("cyclic", "cyclic", n, members, allowed=("fixed", "cyclic"))
 
 
-def random_sequence(*topologies: Topology) -> Topology:
-    """Draw one of the topologies in every round, independently and uniformly.
+def random_sequence(n: int, *, members: tuple[Base, ...]) -> Topology:
+    """Draw one of several graphs in every round, independently and uniformly.
 
     Members need not be connected; their union must be.
 
     Args:
-      *topologies: at least one, all fixed, of equal n. Repeat one to give it more weight.
+      n: number of nodes, at least 1.
+      members: the graphs, at least one, all fixed. Repeat one to give it more weight. In a config, topologies
+        without n; in Python, factories called with n, or topologies of n nodes.
 
     Returns:
       A random topology; fixed if there is but one matrix.
@@ -41,24 +51,58 @@ def random_sequence(*topologies: Topology) -> Topology:
       ValueError: if there is none, if sizes differ, if a member is not fixed, if row- and column-stochastic
         members do not go together, or if the union is not connected.
     """
-    return _sequence("random", topologies, allowed=("fixed",))
+    return _sequence("random_sequence", "random", n, members, allowed=("fixed",))
 
 
-def _sequence(order: Order, topologies: Iterable[Topology], allowed: tuple[str, ...]) -> Topology:
-    members = list(topologies)
-    if not members:
-        raise ValueError(f"{order} sequence: at least one topology is needed, got none")
-    for member in members:
+def b_connected(n: int, *, base: Base = ring, window: int = 4, seed: int = 0) -> Topology:
+    """The edges of a connected graph are dealt out at random over B rounds, which then repeat.
+
+    Round t has the edges dealt to t mod B, with Metropolis weights of their own. A round is in general not
+    connected, and has no edge at all if B exceeds their number; the union of any B rounds in a row is the
+    whole graph.
+
+    Args:
+      n: number of nodes, at least 1.
+      base: the graph whose edges are dealt; its weights do not count. In a config, a topology without n.
+      window: B, at least 1.
+      seed: of the deal.
+
+    Returns:
+      A cyclic topology of B matrices; fixed if B = 1 or n = 1.
+
+    Raises:
+      ValueError: if B < 1, or if the base is directed or not connected.
+
+    References:
+      Nedić, Olshevsky. Distributed optimization over time-varying directed graphs. IEEE Trans. Automatic
+      Control 2015.
+    """
+    n = node_count("b_connected", n)
+    if window < 1:
+        raise ValueError(f"b_connected: window must be at least 1, got {window}")
+    edges = graph_stream(seed).permutation(undirected_edges("b_connected", base(n)))
+    dealt = [edges[t::window] for t in range(window if n > 1 else 1)]
+    return from_matrix([metropolis()(undirected(n, *part.T)) for part in dealt], name="b_connected")
+
+
+def _sequence(
+    who: str, order: Order, n: int, members: Iterable[Base | Topology], allowed: tuple[str, ...]
+) -> Topology:
+    n = node_count(who, n)
+    if isinstance(members, Topology) or callable(members):
+        raise ValueError(f"{who}: members must be a list of graphs, got {members!r}")
+    made = [member if isinstance(member, Topology) else member(n) for member in members]
+    if not made:
+        raise ValueError(f"{who}: members must name at least one graph, got none")
+    for member in made:
         if member.order not in allowed:
             raise ValueError(
-                f"{order} sequence: members must be {' or '.join(allowed)}, but {member.name} is "
-                f"{member.order}"
+                f"{who}: members must be {' or '.join(allowed)}, but {member.name} is {member.order}"
             )
-    if len({member.n for member in members}) > 1:
-        sizes = ", ".join(f"{member.name}: {member.n}" for member in members)
-        raise ValueError(f"{order} sequence: all members must have the same number of nodes, got {sizes}")
-    matrices: tuple[csr_array, ...] = tuple(W for member in members for W in member.matrices)
-    name = f"{order}({', '.join(member.name for member in members)})"
+        if member.n != n:
+            raise ValueError(f"{who}: every member must have n = {n} nodes, but {member.name} has {member.n}")
+    matrices: tuple[csr_array, ...] = tuple(W for member in made for W in member.matrices)
+    name = f"{who}({', '.join(member.name for member in made)})"
     # Each member passed its own check: its signs and sums are meant.
     return check(
         Topology(name, matrices, "fixed" if len(matrices) == 1 else order),

@@ -2,19 +2,20 @@
 
 Everything is float64 on the host. Circulant matrices (ring, exponential, complete graphs) are diagonalised
 by the Fourier transform, exactly and at any size. The others take dense LAPACK up to `DENSE` nodes and
-ARPACK above. J is the matrix 11ᵀ/n of exact averaging.
+Lanczos above. J is the matrix 11ᵀ/n of exact averaging.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 from scipy.sparse import csr_array
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs, eigsh
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs
 
 from dlax.topology.matrix import as_csr, as_list, is_symmetric, sums_to_one
+from dlax.topology.spectra.extremes import extremes, start_vector
 
-Order = Literal["fixed", "cyclic", "random"]
+Order = Literal["fixed", "cyclic", "random", "drawn"]
 
 DENSE = 2_000  # nodes: below, a dense decomposition takes about a second
 _ZERO = 1e-12  # a contraction below this is rounding; its L-th root would not look like zero
@@ -41,7 +42,8 @@ def spectral_gap(W: Any, *, order: Order = "fixed") -> float:
         "fixed" means one matrix.
 
     Returns:
-      The gap: 1 for exact averaging (ρ below 1e-12 counts as 0), about 0 when the matrix does not contract.
+      The gap: 1 for exact averaging (ρ below 1e-12 counts as 0), about 0 when the matrix does not contract. A
+      whole period of a cyclic sequence contracts by (1 − gap)ᴸ.
 
     Raises:
       ValueError: if W is not square, if the sizes differ, or if several matrices come with order "fixed".
@@ -61,7 +63,7 @@ def spectral_gap(W: Any, *, order: Order = "fixed") -> float:
     if matrices[0].shape[0] == 1:
         return 1.0
     root = 2 if order == "random" else len(matrices)
-    eigenvalues = _circulant_eigenvalues(matrices)
+    eigenvalues = circulant_eigenvalues(matrices)
     if eigenvalues is not None:
         modulus = np.abs(eigenvalues[:, 1:])  # without the constant vector
         power = (modulus**2).mean(axis=0) if order == "random" else modulus.prod(axis=0)
@@ -91,15 +93,15 @@ def least_eigenvalue(W: Any) -> float:
         raise ValueError(
             "least_eigenvalue needs a symmetric matrix; the eigenvalues of this one may be complex"
         )
-    eigenvalues = _circulant_eigenvalues([A])
+    eigenvalues = circulant_eigenvalues([A])
     if eigenvalues is not None:
         return float(eigenvalues.real.min())
     if n <= DENSE:
         return float(np.linalg.eigvalsh(A.toarray())[0])
-    return _extreme(A, "SA", A)
+    return extremes(lambda x: A @ x, n, "low", fallback=lambda: A, centred=False)[0]
 
 
-def _circulant_eigenvalues(matrices: Sequence[csr_array]) -> np.ndarray | None:
+def circulant_eigenvalues(matrices: Sequence[csr_array]) -> np.ndarray | None:
     """Return the eigenvalues `[L, n]` on the common Fourier basis; None unless all are circulant."""
     rows = [_circulant_row(V) for V in matrices]
     found = [row for row in rows if row is not None]
@@ -156,12 +158,29 @@ def _product(matrices: Sequence[csr_array]) -> float:
         return y - x.mean()
 
     if symmetric:
-        return abs(_extreme(_operator(n, forward), "LM", matrices[0]))
+        low, high = extremes(forward, n, "modulus", fallback=lambda: matrices[0], centred=True)
+        return max(-low, high)
     if doubly:
-        square = (matrices[0].T @ matrices[0]).tocsr() if len(matrices) == 1 else None
-        return float(np.sqrt(abs(_extreme(_operator(n, lambda x: backward(forward(x))), "LM", square))))
-    found = eigs(_operator(n, forward), k=1, which="LM", v0=_start(n), return_eigenvectors=False)
-    return float(np.abs(found).max())
+        only = matrices[0]
+        fallback = (lambda: (only.T @ only).tocsr()) if len(matrices) == 1 else None
+        largest = extremes(lambda x: backward(forward(x)), n, "high", fallback=fallback, centred=True)[1]
+        return float(np.sqrt(max(0.0, largest)))
+    return float(np.abs(largest_modulus(forward, n)).max())
+
+
+def largest_modulus(apply: Callable[[np.ndarray], np.ndarray], n: int) -> np.ndarray:
+    """Return the eigenvalues of largest modulus `[k]` of an operator on `[n]`, by ARPACK, in any order.
+
+    Those of a one-way graph crowd on a circle, where a search for one may return another than the largest.
+    """
+    operator = LinearOperator((n, n), matvec=apply, dtype=np.float64)
+    options = {"k": min(8, n - 2), "ncv": min(60, n), "tol": 1e-8, "v0": start_vector(n)}
+    try:
+        return eigs(operator, which="LM", return_eigenvectors=False, **options)
+    except ArpackNoConvergence as error:
+        raise ValueError(
+            f"the eigenvalues of largest modulus of these {n} nodes do not converge: {error}"
+        ) from None
 
 
 def _mean_square(matrices: Sequence[csr_array]) -> float:
@@ -179,38 +198,4 @@ def _mean_square(matrices: Sequence[csr_array]) -> float:
 
     if n <= DENSE:
         return float(np.linalg.eigvalsh(apply(np.eye(n)))[-1])
-    return abs(_extreme(_operator(n, apply), "LM", None))
-
-
-def _operator(n: int, apply: Any) -> LinearOperator:
-    return LinearOperator((n, n), matvec=apply, dtype=np.float64)
-
-
-def _start(n: int) -> np.ndarray:
-    """A fixed start vector: ARPACK would draw one from global state, and the last digits would wander."""
-    return np.random.default_rng(0).normal(size=n)
-
-
-def _extreme(operator: Any, which: Literal["LM", "SA"], W: csr_array | None) -> float:
-    """One extreme eigenvalue of a symmetric operator: of W − J ("LM") or of W itself ("SA").
-
-    Lanczos is quick on expanders. Paths and grids have tiny gaps, where it stalls; but those factorise with
-    little fill, so that shift and invert on the sparse W is quick exactly there.
-    """
-    n = operator.shape[0]
-    options: dict[str, Any] = {"v0": _start(n), "return_eigenvectors": False}
-    limit = 300 if W is not None else 10 * n
-    try:
-        return float(eigsh(operator, k=1, which=which, maxiter=limit, tol=1e-10, **options)[0])
-    except ArpackNoConvergence:
-        if W is None:
-            raise
-    diagonal = W.diagonal()
-    below = float((diagonal + abs(diagonal) - abs(W).sum(axis=1)).min())  # no eigenvalue is less (Gershgorin)
-    second = 0.0
-    if which == "LM":
-        second = float(np.sort(eigsh(W.tocsc(), k=2, sigma=1.0 + 1e-9, **options))[0])
-        if second >= -below:
-            return second
-    least = float(eigsh(W.tocsc(), k=1, sigma=below - 1e-9, **options)[0])
-    return least if which == "SA" else max(second, -least)
+    return max(0.0, extremes(apply, n, "high", fallback=None, centred=False)[1])

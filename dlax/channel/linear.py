@@ -1,0 +1,68 @@
+"""Weighted means of what was heard: the channel of ordinary gossip."""
+
+from typing import Literal, get_args
+
+import jax
+import jax.numpy as jnp
+
+from dlax import mixing, tree
+from dlax.channel.links import check_drop, messages, sent_and_arrived
+from dlax.types import Channel, Network, Scalar, Tree
+
+Lost = Literal["receiver", "sender", "gone"]
+
+
+def linear(drop: Scalar | None = None, *, symmetric: bool = False, lost: Lost = "receiver") -> Channel:
+    """Every node receives the weighted mean of what its neighbours sent.
+
+        received_i = Σⱼ W_ij · message_j
+
+    Where a message is lost, or its sender or receiver takes no part in the round, its weight goes where `lost`
+    says.
+
+        lost          the weight W_ij of a lost message     kept for sure
+        "receiver"    returns to i's own message            sums of rows: consensus is a fixed point
+        "sender"      returns to j's own message            sums of columns: the mean over nodes
+        "gone"        is gone                               nothing; push-sum then agrees on a wrong mean
+
+    With symmetric W and both directions of a link failing together (`symmetric`, or sleeping nodes) the first
+    two are the same and keep both; with independent losses of one rate on doubly stochastic W the first keeps
+    the mean in expectation. The second needs senders who learn of a loss, the third is what happens if nobody
+    does. In a run a node that takes no part keeps its whole state, whatever the channel makes of its message.
+
+    Args:
+      drop: probability in [0, 1] that a message is lost, independently by directed edge and round. None, the
+        default, means perfect links and takes the fast kernel.
+      symmetric: True makes the two directions of a link fail together.
+      lost: where the weight of a lost message goes; "receiver" suits row-, "sender" column-stochastic weights.
+
+    Returns:
+      A channel without state. A sender pays for lost messages: it sends one uncompressed message to each
+      active neighbour, 32 bits a float32 entry.
+
+    Raises:
+      ValueError: if `drop` is a number outside [0, 1], or `lost` is none of the three.
+    """
+    check_drop("linear", drop)
+    if lost not in get_args(Lost):
+        raise ValueError(f"linear: lost must be one of {', '.join(get_args(Lost))}, got {lost!r}")
+
+    def open_link(message: Tree, network: Network) -> tuple[()]:
+        del message, network  # nothing to remember
+        return ()
+
+    def mix(link: tuple[()], message: Tree, network: Network) -> tuple[Tree, tuple[()], jax.Array]:
+        size = tree.message_bits(message)
+        if drop is None and network.active is None:
+            return network.mix(message), link, network.out_degree * size
+        index, weight, own = network.table()
+        sent, arrived = sent_and_arrived(network, index, weight, drop, symmetric)
+        kept = jnp.where(arrived, weight, 0)
+        if lost == "receiver":
+            own = own + jnp.sum(weight - kept, axis=1)
+        elif lost == "sender":
+            own = own.at[index].add(weight - kept)
+        received = mixing.pull(message, index, kept, own)
+        return received, link, messages(sent, index, network.out_degree) * size
+
+    return Channel(open_link, mix)
