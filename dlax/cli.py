@@ -1,4 +1,4 @@
-"""The command line: run, sweep, list, plot, bench."""
+"""The command line: run, sweep, list, topology, plot, bench."""
 
 import json
 import sys
@@ -132,6 +132,50 @@ def list_(
         factory = registry.lookup(kind, name, path=kind)
         console.print(f"[bold]{name}[/bold]({', '.join(_options(kind, name))})\n", highlight=False)
         console.print(factory.__doc__ or "", markup=False, highlight=False)
+
+
+@app.command()
+def topology(
+    name: Annotated[str, typer.Argument(help="A graph or sequence; see dlax list topology.")],
+    options: Annotated[
+        list[str] | None, typer.Argument(help="n=16 and the graph's own options, such as weights=sinkhorn")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Picture; default runs/topology/NAME_nN.png.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers.")] = None,
+    picture: Annotated[bool, typer.Option("--picture/--no-picture", help="Draw graph and spectrum.")] = True,
+) -> None:
+    """Print what a topology is: properties, gap, resistance, mixing time; draw graph and spectrum."""
+    from dlax import registry
+    from dlax.config import load
+    from dlax.topology import describe
+
+    spec = load({"topology": {"name": name}}, [f"topology.{option}" for option in options or []])["topology"]
+    n = spec.pop("n", None)
+    if n is None and name != "file":
+        registry.lookup("topology", name, path="topology")
+        raise ValueError("topology: how many nodes? say n=16, for instance")
+    made = registry.build("topology", registry.resolve("topology", spec, path="topology", given=("n",)), n=n)
+    numbers = describe(made)
+    table = Table(f"{made.name}, n = {made.n}", "", box=rich.box.SIMPLE, pad_edge=False)
+    for quantity, value in numbers.items():
+        table.add_row(quantity, _fact(value))
+    console.print(table)
+    if json_file is not None:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps({"name": made.name, **numbers}, indent=2, ensure_ascii=False) + "\n")
+    if picture:
+        from dlax import plots
+
+        path = out or Path("runs") / "topology" / f"{Path(made.name).stem}_n{made.n}.png"
+        try:
+            figure = plots.topology_picture(made)
+        except ValueError as error:  # too large to draw: the numbers stand
+            if out is not None:
+                raise
+            errors.print(f"no picture: {error}", highlight=False)
+            return
+        plots.save(figure, path)
+        console.print(str(path), highlight=False)
 
 
 @app.command()
@@ -304,6 +348,12 @@ def _finish(results: list["Result"], folder: Path) -> None:
 
 def _cell(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _first_line(factory: Callable[..., Any]) -> str:

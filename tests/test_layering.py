@@ -18,8 +18,8 @@ LAYERS = [
     {"tree", "topology", "data", "models", "optimizers", "tables"},
     {"mixing", "channel", "problems"},
     {"algorithms"},
-    {"simulate", "results"},
-    {"registry"},
+    {"simulate", "results", "claims"},
+    {"registry", "theory"},
     {"rundir", "checkpoint", "config", "experiment"},
     {"plots", "report", "bench", "trackers"},
     {"cli"},
@@ -86,7 +86,7 @@ def test_registries_are_the_factories_on_disk(folder, entries):
             public = isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
             if public and isinstance(node.returns, ast.Name) and node.returns.id == returns:
                 found.add(node.name)
-    assert found == set(entries)
+    assert found - {"average_of"} == set(entries)  # which takes arrays, and those no config can give
     assert all(factory.__name__ == name for name, factory in entries.items())
 
 

@@ -22,7 +22,8 @@ from dlax.plots.graphs import MAX_NODES_DRAWN, MAX_PANELS, graph, size
 from dlax.plots.lines import accuracy_against_bits, consensus, learning_curves
 from dlax.plots.nodes import accuracy_per_node, partition
 from dlax.plots.panels import available, panel
-from dlax.plots.style import save
+from dlax.plots.style import COLOURS, DASHES, MARKERS, blank, frame, plain_log, save
+from dlax.plots.topology import topology_picture
 from dlax.results import Result
 
 PLOTS: dict[str, Callable[[Sequence[Result]], Figure]] = {
@@ -36,6 +37,9 @@ PLOTS: dict[str, Callable[[Sequence[Result]], Figure]] = {
 }
 
 __all__ = [
+    "COLOURS",
+    "DASHES",
+    "MARKERS",
     "MAX_NODES_DRAWN",
     "MAX_PANELS",
     "PLOTS",
@@ -43,13 +47,17 @@ __all__ = [
     "accuracy_against_bits",
     "accuracy_per_node",
     "available",
+    "blank",
     "consensus",
     "curves",
+    "frame",
     "graph",
     "learning_curves",
     "main_metric",
     "panel",
     "partition",
+    "plain_log",
     "save",
     "size",
+    "topology_picture",
 ]

@@ -105,7 +105,7 @@ def _draw(axes: Axes, curve: Curve, values: np.ndarray, norm: Normalize) -> None
     n, dead = len(values), bool(curve.diverged())
     edges = np.asarray(curve.result.edges, int).reshape(-1, 2)
     edges = edges[edges[:, 0] != edges[:, 1]]
-    place = _layout(n, edges)
+    place = layout(n, edges)
     faint = float(np.clip(4 * n / max(1, len(edges)), 0.2, 1))
     width = 0.9 if n <= 100 else 0.5
     axes.add_collection(LineCollection(place[edges], colors=EDGE, lw=width, alpha=faint, zorder=1))
@@ -125,7 +125,7 @@ def _draw(axes: Axes, curve: Curve, values: np.ndarray, norm: Normalize) -> None
     axes.set_axis_off()
 
 
-def _layout(n: int, edges: np.ndarray) -> np.ndarray:
+def layout(n: int, edges: np.ndarray) -> np.ndarray:
     """Where nodes stand, `[n, 2]`: a circle for circulant graphs, springs for others; always the same."""
     shifted = {tuple(sorted(edge)) for edge in ((edges + 1) % n).tolist()}
     if n < 3 or shifted == {tuple(sorted(edge)) for edge in edges.tolist()}:

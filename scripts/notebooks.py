@@ -1,0 +1,46 @@
+"""Executes the notebooks' text form and writes them, with pictures and tables, beside it as .ipynb.
+
+    .venv/bin/python scripts/notebooks.py            # all of them
+    .venv/bin/python scripts/notebooks.py 01 04      # those whose names begin so
+
+Needs the extra "notebooks". The text form, `notebooks/*.py`, is what people edit; it opens in Jupyter through
+jupytext, and any editor can run it cell by cell.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+
+
+def execute(text: Path) -> nbformat.NotebookNode:
+    """Runs every cell in a fresh kernel; raises on the first error."""
+    notebook = jupytext.read(text)
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": FOLDER}}).execute()
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number:02d}"  # the same from run to run
+        cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":  # warnings and progress are not part of the record
+            cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
+    return notebook
+
+
+def main() -> None:
+    """Executes those that were asked for."""
+    wanted = tuple(sys.argv[1:]) or ("",)
+    for text in sorted(FOLDER.glob("*.py")):
+        if text.name.startswith(wanted):
+            begin = time.perf_counter()
+            notebook = execute(text)
+            nbformat.write(notebook, text.with_suffix(".ipynb"))
+            print(f"{text.stem}: {time.perf_counter() - begin:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
