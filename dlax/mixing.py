@@ -31,6 +31,7 @@ Kernel = Literal["mean", "dense", "slots", "drawn"]
 Tables = dict[str, Any]  # arrays of one round, or of all rounds with a leading [L]
 
 _UNROLL = 16  # slots written out one by one; wider buckets loop over groups of this many
+_NARROW = 4  # slots: a graph without wider nodes is one bucket
 _DENSE_NODES = 256  # larger graphs take the slots, whatever their degree; measured up to n = 64 only
 _DENSE_SPARSITY = 8  # n <= 8 k: the product's 2n operations an entry cost less than k reads
 _SLAB_BYTES = 2_000_000  # of columns mixed at once on a CPU: what stays in cache
@@ -290,7 +291,9 @@ def _drawn(plan: Plan, made: Any, channel_key: Key, active: jax.Array | None) ->
     links = (made != 0).astype(made.dtype)
 
     def table() -> tuple[jax.Array, jax.Array, jax.Array]:
-        return others.astype(jnp.int32), jnp.take_along_axis(made, others, axis=1), jnp.diagonal(made)
+        weight = jnp.take_along_axis(made, others, axis=1)
+        index = jnp.where(weight != 0, others, jnp.arange(plan.n)[:, None]).astype(jnp.int32)
+        return index, weight, jnp.diagonal(made)
 
     def mix_dense(message: Tree, semiring: Semiring = SUM) -> Tree:
         if semiring is not SUM:
@@ -432,8 +435,13 @@ def _out_degree(W: csr_array) -> np.ndarray:
 
 
 def _bucket(degrees: np.ndarray) -> tuple[np.ndarray, tuple[tuple[int, int], ...]]:
-    """Sorts nodes by degree and cuts where the degree has doubled; one bucket where that saves little."""
+    """Sorts nodes by degree and cuts where the degree has doubled; one bucket where that saves little.
+
+    Putting the rows of several buckets back in order is a pass over memory, worth about four reads of a slot.
+    """
     n, widest = len(degrees), int(degrees.max(initial=0))
+    if widest <= _NARROW:
+        return np.arange(n), ((n, widest),)
     order = np.argsort(degrees, kind="stable")
     ranked = degrees[order]
     cuts, start = [0], 0

@@ -36,7 +36,7 @@ def test_a_resolved_config_is_whole_and_resolves_to_itself():
     again = experiment.resolve(yaml.safe_load(text))
     assert again == once and plain(again) == plain(once)
     assert once.algorithm["optimizer"]["name"] == "sgd" and once.topology["weights"] == {"name": "metropolis"}
-    assert once.channel == {"name": "linear", "drop": None, "symmetric": False}
+    assert once.channel == {"name": "linear", "drop": None, "symmetric": False, "lost": "receiver"}
     assert once.eval_every == 1 and once.label == "dsgd, ring"
 
 

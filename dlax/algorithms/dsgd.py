@@ -4,7 +4,7 @@ Lian, Zhang, Zhang, Hsieh, Zhang, Liu. Can Decentralized Algorithms Outperform C
 Chen, Sayed. Diffusion Adaptation Strategies for Distributed Optimization. IEEE TSP 2012 (the orders).
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from dlax import tree
 from dlax.algorithms.local import check_steps, descend, init_optimizer
@@ -54,9 +54,11 @@ def dsgd(
       The (init, step) pair; a message is the model.
 
     Raises:
-      ValueError: if local_steps < 1, or W is not row stochastic.
+      ValueError: if local_steps < 1, the order is none of the three, or W is not row stochastic.
     """
     check_steps("dsgd", local_steps)
+    if order not in get_args(Order):
+        raise ValueError(f"dsgd: order must be one of {', '.join(get_args(Order))}, got {order!r}")
 
     def local(params: Tree, memory: Any, round: Round) -> Any:
         return descend(

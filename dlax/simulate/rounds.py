@@ -143,7 +143,7 @@ def unroll(
 ) -> Unrolled:
     """Takes a run apart: what `simulate` compiles whole, as functions of one round, in float64.
 
-    Call and use the functions inside `with jax.enable_x64(True)`.
+    Call and use the functions inside `with jax.enable_x64(True)`; `unroll` itself not inside a jax trace.
 
     Args:
       algorithm: an `Algorithm`, or a factory.

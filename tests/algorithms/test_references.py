@@ -263,3 +263,8 @@ def test_the_mean_of_the_trackers_is_the_mean_of_the_gradients():
 def test_a_graph_on_which_it_is_not_valid_is_refused_by_name(algorithm, topology, message):
     with pytest.raises(ValueError, match=message):
         simulate(algorithm, PROBLEMS["quadratic"], topology, rounds=1)
+
+
+def test_an_unknown_order_is_refused():
+    with pytest.raises(ValueError, match=r"order must be one of adapt_then_combine, .*, got 'combine'"):
+        dsgd(0.1, order="combine")
