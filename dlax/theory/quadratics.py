@@ -75,8 +75,14 @@ def quadratic_of(problem: Problem, *, sigma: float | None = None) -> Quadratic:
         zero, probe = np.zeros(flat.size), np.random.default_rng(0).normal(size=flat.size)
         points = jnp.asarray(np.stack([zero, probe, -1e3 * probe, probe]))
         seeds = jnp.array([0, 0, 0, 1])
-        b, *seen = np.asarray(jax.vmap(of_nodes(grad), in_axes=(0, 0, None))(points, seeds, local))
-        A = np.asarray(of_nodes(jax.jacfwd(grad))(points[0], seeds[0], local))
+
+        def read(points: jax.Array, seeds: jax.Array, local: Tree) -> tuple[jax.Array, jax.Array]:
+            gradients = jax.vmap(of_nodes(grad), in_axes=(0, 0, None))(points, seeds, local)
+            return gradients, of_nodes(jax.jacfwd(grad))(points[0], seeds[0], local)
+
+        (b, *seen), A = map(
+            np.asarray, jax.jit(read)(points, seeds, local)
+        )  # compiled once, not piece by piece
         for x, values in zip((probe, -1e3 * probe), seen[:2], strict=True):
             if not close(values, A @ x + b):
                 raise ValueError(

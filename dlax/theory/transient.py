@@ -16,7 +16,7 @@ class Transient(NamedTuple):
       mean: E ‖x̄ − x*‖² `[rounds + 1]`, which is centralised SGD's error.
       rounds: the first round from which the network's error stays at or below `factor` times the mean's;
         infinite if that is after the end.
-      leading: what `rounds` tends to when it is long; known without a run.
+      leading: the leading order of `rounds`, known without a run: good where it is long beside 1/gap.
     """
 
     network: np.ndarray
@@ -49,7 +49,8 @@ def transient(
 
     That is 3 ζ²/σ² · n/gap² (scale 2, small gap) if v lies along the slowest eigenvector, ζ² = (1/n) Σᵢ ‖vᵢ − v̄‖²:
     the scaling of the reference. Values without such an order need fewer rounds, n⁴ in place of n⁵ on rings if they
-    are independent; without heterogeneity it is the noise alone, 3n²/8 on rings.
+    are independent; without heterogeneity it is the noise alone, 3n²/8 on rings, which is not long beside 1/gap: the
+    exact number is then 0.86 of it.
 
     Args:
       topology: fixed, connected, symmetric, doubly stochastic, at most 2,000 nodes.

@@ -3,9 +3,10 @@
 import networkx as nx
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from dlax import topology as tp
-from dlax.topology.spectra import quantities
+from dlax.topology.spectra import quantities, resistance
 
 GRAPHS = {
     "ring": tp.ring(9),
@@ -31,7 +32,7 @@ def test_eigenvalues(name):
     want = np.linalg.eigvals(topology.dense())
     got = tp.eigenvalues(topology)
     assert np.isrealobj(got) == topology.is_symmetric
-    assert (np.diff(np.abs(got)) <= 1e-12).all()
+    assert (np.diff(got if topology.is_symmetric else np.abs(got)) <= 1e-12).all()
     # As polynomials, since equal moduli may come in any order.
     np.testing.assert_allclose(np.poly(got), np.poly(want), atol=1e-9)
     second = sorted(np.abs(want))[-2] if topology.n > 1 else 0.0
@@ -131,8 +132,10 @@ def test_effective_neighbours_of_nothing_and_everything():
     assert tp.effective_neighbours(alone, 0.9) == pytest.approx(1)
     assert tp.effective_neighbours(tp.complete(6), 0.9) == pytest.approx(6)
     assert tp.effective_neighbours(tp.ring(6), 1 - 1e-9) == pytest.approx(6, rel=1e-6)
-    with pytest.raises(ValueError, match="needs a fixed or cyclic, doubly stochastic"):
+    with pytest.raises(ValueError, match="needs a topology that is doubly stochastic"):
         tp.effective_neighbours(random_digraph())
+    with pytest.raises(ValueError, match="needs a fixed or cyclic topology, and random_matching is drawn"):
+        tp.effective_neighbours(tp.random_matching(6), 0.9)
     with pytest.raises(ValueError, match="decay must be in"):
         tp.effective_neighbours(tp.ring(6), 1.0)
 
@@ -184,10 +187,11 @@ def test_windows():
         assert by_hand == (window >= tp.connectivity_window(halves))
     parts = tp.from_matrix([np.eye(3), np.eye(3)], allow_disconnected=True)
     assert tp.connectivity_window(parts) is None
-    with pytest.raises(ValueError, match="the rounds of 'random_matching' are random"):
+    with pytest.raises(ValueError, match="needs a fixed or cyclic topology, and random_matching is drawn"):
         tp.connectivity_window(tp.random_matching(6))
-    with pytest.raises(ValueError, match="window must be at least 1, got 0"):
-        tp.is_jointly_connected(tp.ring(3), 0)
+    for window in (0, -1, 1.5, "2"):
+        with pytest.raises(ValueError, match="window must be an integer of at least 1, got"):
+            tp.is_jointly_connected(tp.ring(3), window)
 
 
 @pytest.mark.parametrize("n", [3, 6, 17])
@@ -205,8 +209,6 @@ def test_chis_in_closed_form(n):
 
 
 def test_chis_with_rates_and_at_scale(monkeypatch):
-    from dlax.topology.spectra import resistance
-
     topology = tp.erdos_renyi(14, seed=4)
     m = len(topology.edges) // 2
     rates = np.random.default_rng(0).uniform(0.5, 2, size=m)
@@ -228,12 +230,204 @@ def test_effective_resistance():
         assert R[u, v] == pytest.approx(nx.resistance_distance(topology.graph(), u, v), rel=1e-10)
     np.testing.assert_allclose(tp.effective_resistance(tp.path(5))[0], [0, 1, 2, 3, 4], atol=1e-12)
     assert tp.effective_resistance(tp.path(3), [2.0, 4.0])[0, 2] == pytest.approx(0.75)
-    with pytest.raises(ValueError, match="needs an undirected topology"):
+    with pytest.raises(ValueError, match=r"directed_ring is directed: .* need an undirected graph"):
         tp.effective_resistance(tp.directed_ring(4))
     parts = tp.from_networkx(nx.empty_graph(3), allow_disconnected=True)
-    with pytest.raises(ValueError, match="is not connected"):
-        tp.chi1(parts)
-    with pytest.raises(ValueError, match=r"rates must be \[m\] with m = 4 edges"):
-        tp.laplacian_matrix(tp.path(5), [1.0])
-    with pytest.raises(ValueError, match="finite and not negative"):
-        tp.laplacian_matrix(tp.path(2), [-1.0])
+    for quantity in (tp.chi1, tp.chi2, tp.effective_resistance):
+        with pytest.raises(
+            ValueError, match=f"^{quantity.__name__}: needs a connected graph, and .* has 3 comp"
+        ):
+            quantity(parts)
+        with pytest.raises(ValueError, match="has 2 components by edges of positive rate"):
+            quantity(tp.path(3), [1.0, 0.0])
+        with pytest.raises(
+            ValueError, match=r"rates must be \[m\] for its m = 4 undirected edges, got .*\(1,\)"
+        ):
+            quantity(tp.path(5), [1.0])
+        for bad in (-1.0, np.nan, np.inf):
+            with pytest.raises(ValueError, match=rf"finite and at least 0, got rates\[0\] = {bad}"):
+                quantity(tp.path(2), [bad])
+
+
+def test_edges_are_listed_as_the_topology_does():
+    topology = tp.erdos_renyi(14, seed=4)
+    edges = tp.edge_list(topology)
+    np.testing.assert_array_equal(edges, topology.edges[topology.edges[:, 0] < topology.edges[:, 1]])
+    A = nx.to_numpy_array(topology.graph())
+    for adjacency in (A, sp.csr_array(A), 3.5 * A + np.eye(14)):
+        np.testing.assert_array_equal(tp.edge_list(adjacency), edges)
+        np.testing.assert_array_equal(
+            tp.laplacian_matrix(adjacency).toarray(), nx.laplacian_matrix(topology.graph()).toarray()
+        )
+    assert tp.edge_list(tp.ring(1)).shape == (0, 2) and tp.laplacian_matrix(tp.ring(1)).toarray() == [[0.0]]
+    with pytest.raises(ValueError, match="the graph is directed"):
+        tp.edge_list(np.array([[0, 1], [0, 0]]))
+    with pytest.raises(ValueError, match="must be square"):
+        tp.edge_list(np.ones((2, 3)))
+
+
+def test_effective_resistance_with_rates():
+    """Against the voltage that drives a unit current from one node to another."""
+    topology = tp.lollipop(9)
+    edges = tp.edge_list(topology)
+    rates = np.random.default_rng(1).uniform(0.1, 10, size=len(edges))
+    L = np.zeros((9, 9))
+    for (i, j), rate in zip(edges, rates, strict=True):
+        L[[i, j], [i, j]] += rate
+        L[[i, j], [j, i]] -= rate
+    R = tp.effective_resistance(topology, rates)
+    for i in range(9):
+        for j in range(9):
+            voltage = np.linalg.lstsq(L, np.eye(9)[i] - np.eye(9)[j], rcond=None)[0]
+            assert R[i, j] == pytest.approx(voltage[i] - voltage[j], abs=1e-11)
+    kirchhoff = 9 * np.sum(1 / np.linalg.eigvalsh(L)[1:])
+    assert R.sum() / 2 == pytest.approx(kirchhoff, rel=1e-10)
+    np.testing.assert_allclose(tp.effective_resistance(topology, 1e6 * rates), R / 1e6, rtol=1e-9)
+    assert (rates * R[tuple(edges.T)]).sum() == pytest.approx(8, rel=1e-12)  # Foster: n - 1
+    assert tp.effective_resistance(tp.ring(1)).tolist() == [[0.0]]
+    with pytest.raises(ValueError, match="takes at most 2,000 nodes, and ring has 3,000"):
+        tp.effective_resistance(tp.ring(3_000))
+
+
+def test_chis_of_large_graphs(monkeypatch):
+    """Fourier transform, leaves, and the factorised Laplacian; all against the dense way."""
+    cases = [
+        tp.ring(40), tp.torus(36), tp.random_regular(60), tp.barabasi_albert(50), tp.binary_tree(31),
+        tp.lollipop(20), tp.star(30), tp.path(25), tp.grid(300, rows=2), tp.complete(12),
+    ]  # fmt: skip
+    want = []
+    for topology in cases:
+        L = tp.laplacian_matrix(topology).toarray() / len(tp.edge_list(topology))
+        i, j = tp.edge_list(topology).T
+        inverse = np.linalg.pinv(L, rcond=1e-9, hermitian=True)  # by default rounding passes for a conductor
+        two = max(inverse[a, a] + inverse[b, b] - 2 * inverse[a, b] for a, b in zip(i, j, strict=True)) / 2
+        want.append((1 / np.linalg.eigvalsh(L)[1], two))
+        assert (tp.chi1(topology), tp.chi2(topology)) == pytest.approx(want[-1], rel=1e-9), topology.name
+    monkeypatch.setattr(resistance, "DENSE", 5)
+    for topology, values in zip(cases, want, strict=True):
+        assert (tp.chi1(topology), tp.chi2(topology)) == pytest.approx(values, rel=1e-9), topology.name
+    rates = np.linspace(1, 2, 29)  # the weakest edge of a star is a leaf's
+    assert tp.chi2(tp.star(30), rates) == pytest.approx(0.5, rel=1e-12)
+    monkeypatch.setattr(resistance, "_WORK", 1e3)
+    with pytest.raises(ValueError, match=r"chi2: random_regular has 60 nodes and its Laplacian .* too many"):
+        tp.chi2(tp.random_regular(60))
+
+
+def test_chis_at_scale():
+    n = 100_000
+    assert tp.chi1(tp.ring(n)) == pytest.approx(n / (4 * np.sin(np.pi / n) ** 2), rel=1e-6)
+    assert tp.chi2(tp.ring(n)) == pytest.approx((n - 1) / 2, rel=1e-6)
+    assert tp.chi1(tp.star(n)) == pytest.approx(n - 1, rel=1e-8)
+    assert tp.chi2(tp.barabasi_albert(20_000, m=1)) == pytest.approx(19_999 / 2, rel=1e-12)
+    assert tp.chi1(tp.ring(1)) == tp.chi2(tp.ring(1)) == 0.0
+
+
+def test_chi2_counts_edges_of_rate_zero():
+    """A triangle without one side: its two ends are two resistors apart."""
+    assert tp.chi2(tp.ring(3), [1.0, 1.0, 0.0]) == pytest.approx(1.0)
+
+
+def test_second_eigenvalue():
+    """Above the real axis, of a pair; negative where the least eigenvalue is the larger in modulus."""
+    n = 7
+    turn = np.exp(2j * np.pi / n)
+    assert tp.second_eigenvalue(tp.directed_ring(n)) == pytest.approx((1 + turn) / 2, abs=1e-12)
+    rng = np.random.default_rng(0)
+    order = rng.permutation(n)  # not circulant any more
+    shuffled = tp.from_matrix(tp.directed_ring(n).dense()[np.ix_(order, order)])
+    assert tp.second_eigenvalue(shuffled) == pytest.approx((1 + turn) / 2, abs=1e-12)
+    swap = tp.from_matrix(np.array([[0.1, 0.9], [0.9, 0.1]]))
+    assert tp.second_eigenvalue(swap) == pytest.approx(-0.8)
+    assert tp.second_eigenvalue(tp.from_matrix(np.eye(4), allow_disconnected=True)) == pytest.approx(1.0)
+    with pytest.raises(ValueError, match=r"second_eigenvalue: needs a fixed topology, and .* is cyclic"):
+        tp.second_eigenvalue(tp.one_peer_exponential(5))
+
+
+def test_eigenvalues_at_any_size():
+    values = tp.eigenvalues(tp.ring(10_000))
+    np.testing.assert_allclose(
+        values[:3], 1 - 2 / 3 * (1 - np.cos(2e-4 * np.pi * np.array([0, 1, 1]))), atol=1e-14
+    )
+    np.testing.assert_allclose(
+        tp.eigenvalues(tp.one_peer_exponential(8), t=4), tp.eigenvalues(tp.one_peer_exponential(8), t=1)
+    )
+    with pytest.raises(ValueError, match=r"eigenvalues: takes at most 2,000 nodes .* and star has 2,001"):
+        tp.eigenvalues(tp.star(2_001))
+
+
+def test_perron_vectors_of_large_graphs(monkeypatch):
+    """An undirected graph's stationary distribution is known: in proportion to 1 + degree."""
+    for topology in (
+        tp.barabasi_albert(5_000, weights=tp.uniform_neighbour()),
+        tp.path(4_000, weights=tp.uniform_neighbour()),  # too slow to mix for ARPACK
+    ):
+        want = (1 + topology.degrees) / (1 + topology.degrees).sum()
+        left, right = tp.perron_vectors(topology)
+        np.testing.assert_allclose(left, want, rtol=1e-9)
+        np.testing.assert_array_equal(right, 1 / topology.n)
+    left, right = tp.perron_vectors(tp.torus(5_000))
+    np.testing.assert_array_equal(left, right)
+
+
+def test_perron_vectors_refuse():
+    apart = tp.from_matrix(np.eye(3), allow_disconnected=True)
+    with pytest.raises(
+        ValueError, match="perron_vectors: needs a topology that is connected, and matrix is not"
+    ):
+        tp.perron_vectors(apart)
+    with pytest.raises(ValueError, match="needs a topology that is nonnegative, and star is not"):
+        tp.perron_vectors(tp.star(8, weights=tp.best_constant()))
+    with pytest.raises(ValueError, match="needs a fixed topology, and random_matching is drawn"):
+        tp.perron_vectors(tp.random_matching(6))
+
+
+def test_mixing_time_of_slow_chains():
+    """A chain of two states has (Wᵗ)₀₀ − ½ = ½ (1 − 2a)ᵗ, which says t at any speed."""
+    for a in (1e-3, 1e-6, 1e-9):
+        topology = tp.from_matrix(np.array([[1 - a, a], [a, 1 - a]]))
+        want = np.ceil(np.log(2 * 0.25) / np.log1p(-2 * a))
+        assert tp.mixing_time(topology) == pytest.approx(want, rel=1e-9, abs=0.5)
+    assert tp.mixing_time(tp.path(2), 0.5) == 0 and tp.mixing_time(tp.complete(9), 0.1) == 1
+    with pytest.raises(ValueError, match="does not mix in 2"):
+        tp.mixing_time(tp.from_matrix(np.array([[1.0, 1e-20], [1e-20, 1.0]])))
+    for topology, word in (
+        (tp.from_matrix(np.eye(3), allow_disconnected=True), "connected"),
+        (tp.star(8, weights=tp.best_constant()), "nonnegative"),
+    ):
+        with pytest.raises(ValueError, match=f"needs a topology that is {word}"):
+            tp.mixing_time(topology)
+
+
+def test_effective_neighbours_closed_form_and_limits():
+    topology = tp.grid(30)
+    eigenvalues = np.linalg.eigvalsh(topology.dense())
+    want = 1 / (1 - 0.97) / np.mean(eigenvalues**2 / (1 - 0.97 * eigenvalues**2))
+    assert tp.effective_neighbours(topology, 0.97) == pytest.approx(want, rel=1e-12)
+    assert tp.effective_neighbours(tp.one_peer_exponential(16), 0.0) == pytest.approx(2)  # one round alone
+    assert tp.effective_neighbours(tp.ring(50_000), 0.999) == pytest.approx(
+        tp.effective_neighbours(tp.ring(2_001), 0.999), rel=1e-9
+    )
+    with pytest.raises(ValueError, match="takes at most 2,000 nodes where the matrices are not circulant"):
+        tp.effective_neighbours(tp.star(2_001))
+    for decay in (-0.1, 1.0, float("nan")):
+        with pytest.raises(ValueError, match=r"decay must be in \[0, 1\), got"):
+            tp.effective_neighbours(tp.ring(6), decay)
+
+
+def test_heterogeneity():
+    g = np.random.default_rng(0).normal(size=(9, 4))
+    plain = np.mean([np.sum((row - g.mean(axis=0)) ** 2) for row in g])
+    assert tp.heterogeneity(g) == pytest.approx(plain, rel=1e-14)
+    both = tp.cyclic(9, members=(tp.ring, tp.star))
+    parts = [tp.neighbourhood_heterogeneity(member, g) for member in (tp.ring(9), tp.star(9))]
+    assert tp.neighbourhood_heterogeneity(both, g) == pytest.approx(np.mean(parts), rel=1e-14)
+    for topology in (tp.ring(9), tp.star(9), tp.static_exponential(9)):
+        rho = 1 - topology.spectral_gap
+        assert tp.neighbourhood_heterogeneity(topology, g) <= rho**2 * plain * (1 + 1e-12)
+    with pytest.raises(ValueError, match="the matrices of random_matching are drawn in the run"):
+        tp.neighbourhood_heterogeneity(tp.random_matching(9), g)
+    with pytest.raises(ValueError, match="heterogeneity: gradients must be finite"):
+        tp.heterogeneity(g * np.nan)
+    for bad in (np.zeros(3), np.zeros((0, 2)), np.zeros((2, 2, 2))):
+        with pytest.raises(ValueError, match=r"heterogeneity: gradients must be \[n, d\], got shape"):
+            tp.heterogeneity(bad)

@@ -5,17 +5,22 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
 
 from dlax import topology as tp
+from dlax.topology.spectra import extremes
+from dlax.topology.weights import spectral
 
 SYMMETRIC = ["best_constant", "lazy_metropolis", "max_degree", "metropolis"]
-ROWS = [*SYMMETRIC, "sinkhorn", "uniform_neighbour"]
-LOCAL = [*ROWS, "push"]  # the others solve programmes (test_optimal.py), or need an option
+PLAIN = [*SYMMETRIC, "push", "sinkhorn", "uniform_neighbour"]  # fdla and fastest_mixing: test_optimal.py
+OPTIONS = {"laplacian": {"step": 0.1}}
 
 
 def reference(name, graph):
     """The textbook formulas, an entry at a time."""
     n = len(graph)
+    if name == "sinkhorn":
+        return balanced(nx.to_numpy_array(graph) + np.eye(n))
     W = np.zeros((n, n))
     degree = dict(graph.degree)
     eigenvalues = np.linalg.eigvalsh(nx.laplacian_matrix(graph).toarray().astype(float))
@@ -33,9 +38,8 @@ def reference(name, graph):
     return W
 
 
-def balanced(A, rounds=20_000):
+def balanced(W, rounds=2_000):
     """Rows and columns divided by their sums in turn."""
-    W = A.astype(float)
     for _ in range(rounds):
         W /= W.sum(axis=1, keepdims=True)
         W /= W.sum(axis=0, keepdims=True)
@@ -57,24 +61,26 @@ def connected_graphs(draw):
 
 @settings(max_examples=40, deadline=None)
 @given(graph=connected_graphs(), data=st.data())
-@pytest.mark.parametrize("name", LOCAL)
+@pytest.mark.parametrize("name", PLAIN)
 def test_weights_on_random_graphs(name, graph, data):
     topology = tp.from_networkx(graph, weights=tp.WEIGHTS[name]())
     W = topology.dense()
-    if name != "sinkhorn":
-        np.testing.assert_allclose(W, reference(name, graph), atol=1e-10)
+    np.testing.assert_allclose(W, reference(name, graph), atol=1e-10)
     off = W - np.diag(np.diag(W))
     np.testing.assert_array_equal(off != 0, nx.to_numpy_array(graph) != 0)
     np.testing.assert_allclose(W.sum(axis=0 if name == "push" else 1), 1, atol=1e-12)
     assert topology.is_connected and not topology.is_directed
     if name in SYMMETRIC:
-        np.testing.assert_allclose(W, W.T, atol=0 if name != "best_constant" else 1e-15)
+        np.testing.assert_array_equal(W, W.T)
         assert {"symmetric", "doubly stochastic"} <= topology.properties
         assert 0 < topology.spectral_gap <= 1
     if name == "sinkhorn":
-        assert topology.is_symmetric and topology.is_doubly_stochastic
+        np.testing.assert_array_equal(W, W.T)
+        assert topology.is_doubly_stochastic
     if name == "lazy_metropolis":
         assert topology.least_eigenvalue >= -1e-12
+        plain = tp.from_networkx(graph, weights=tp.metropolis()).dense()
+        assert topology.spectral_gap == pytest.approx((1 - np.linalg.eigvalsh(plain)[-2]) / 2, abs=1e-12)
     if name != "best_constant":
         assert (np.diag(W) > 0).all()
 
@@ -86,17 +92,26 @@ def test_weights_on_random_graphs(name, graph, data):
     np.testing.assert_allclose(V, W[np.ix_(order, order)], atol=1e-10)
 
 
-@pytest.mark.parametrize("name", sorted({*LOCAL} - {"lazy_metropolis"}))
+@pytest.mark.parametrize("name", sorted({*tp.WEIGHTS} - {"lazy_metropolis", "laplacian"}))
 def test_all_rules_agree_on_the_complete_graph(name):
     topology = tp.from_networkx(nx.complete_graph(7), weights=tp.WEIGHTS[name]())
     np.testing.assert_allclose(topology.dense(), 1 / 7, atol=1e-14)
     assert topology.is_complete
 
 
-@pytest.mark.parametrize("name", SYMMETRIC)
+@pytest.mark.parametrize("name", sorted(tp.WEIGHTS))
+def test_one_and_two_nodes(name):
+    rule = tp.WEIGHTS[name](**OPTIONS.get(name, {}))
+    assert tp.path(1, weights=rule).dense().tolist() == [[1.0]]
+    own = {"laplacian": 0.9, "lazy_metropolis": 0.75}.get(name, 0.5)
+    np.testing.assert_allclose(tp.path(2, weights=rule).dense(), [[own, 1 - own], [1 - own, own]], atol=1e-15)
+
+
+@pytest.mark.parametrize("name", sorted({*tp.WEIGHTS} - {"push", "sinkhorn", "uniform_neighbour"}))
 def test_symmetric_rules_refuse_directed_graphs(name):
-    with pytest.raises(ValueError, match=f"{name} weights need an undirected graph.*uniform_neighbour"):
-        tp.from_networkx(nx.cycle_graph(4, create_using=nx.DiGraph), weights=tp.WEIGHTS[name]())
+    rule = tp.WEIGHTS[name](**OPTIONS.get(name, {}))
+    with pytest.raises(ValueError, match=f"^{name} weights need an undirected graph.*uniform_neighbour"):
+        tp.from_networkx(nx.cycle_graph(4, create_using=nx.DiGraph), weights=rule)
 
 
 def test_uniform_neighbour_on_a_directed_graph():
@@ -142,32 +157,83 @@ def test_step_must_contract():
         tp.torus(2_500, weights=tp.laplacian(step=0.26))  # above DENSE: by Lanczos
 
 
-@pytest.mark.parametrize("topology", [tp.random_regular(400), tp.path(60), tp.star(50)], ids=lambda t: t.name)
-def test_best_constant_above_the_dense_limit(topology, monkeypatch):
-    from dlax.topology.weights import local
+@pytest.mark.parametrize(
+    "topology",
+    [tp.random_regular(400), tp.path(60), tp.star(50), tp.barabasi_albert(200), tp.grid(100), tp.ring(51)],
+    ids=lambda t: t.name,
+)
+@pytest.mark.parametrize("stalls", [False, True])
+def test_best_constant_above_the_dense_limit(topology, stalls, monkeypatch):
+    graph = topology.graph()
+    want = tp.from_networkx(graph, weights=tp.best_constant()).dense()
+    monkeypatch.setattr(spectral, "DENSE", 20)
+    if stalls:
+        monkeypatch.setattr(extremes, "_STEPS", 5)
+    got = tp.from_networkx(graph, weights=tp.best_constant()).dense()
+    np.testing.assert_allclose(got, want, atol=1e-12)
 
-    want = tp.from_networkx(topology.graph(), weights=tp.best_constant()).dense()
-    monkeypatch.setattr(local, "DENSE", 20)
-    got = tp.from_networkx(topology.graph(), weights=tp.best_constant()).dense()
-    np.testing.assert_allclose(got, want, atol=1e-9)
+
+def test_best_constant_at_scale():
+    """Eigenvalues of the star: 1 and n. The hub's self weight is then negative."""
+    n = 30_000
+    W = tp.star(n, weights=tp.best_constant()).matrices[0]
+    assert W[1, 0] == pytest.approx(2 / (n + 1), rel=1e-12) and W[0, 0] < 0
+
+
+@pytest.mark.parametrize("dense", [2_000, 3])
+def test_best_constant_of_a_disconnected_graph_looks_at_its_parts(dense, monkeypatch):
+    monkeypatch.setattr(spectral, "DENSE", dense)
+    graph = nx.disjoint_union_all([nx.path_graph(5), nx.empty_graph(2), nx.complete_graph(4)])
+    topology = tp.from_networkx(graph, weights=tp.best_constant(), allow_disconnected=True)
+    least = 2 - 2 * np.cos(np.pi / 5)  # of the path; 4 is the largest, of the complete graph
+    assert topology.dense()[0, 1] == pytest.approx(2 / (least + 4), rel=1e-12)
+    empty = tp.from_networkx(nx.empty_graph(3), weights=tp.best_constant(), allow_disconnected=True)
+    np.testing.assert_array_equal(empty.dense(), np.eye(3))
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_sinkhorn_balances_directed_graphs(seed):
     graph = tp.random_directed(12, degree=2, seed=seed)
-    W = tp.from_networkx(graph.graph(), weights=tp.sinkhorn())
-    A = (graph.dense() != 0).astype(float)
-    np.testing.assert_allclose(W.dense(), balanced(A), atol=1e-9)
-    assert W.is_doubly_stochastic and not W.is_symmetric and W.is_nonnegative
-    np.testing.assert_allclose(W.dense().sum(axis=0), 1, atol=1e-11)
+    topology = tp.from_networkx(graph.graph(), weights=tp.sinkhorn())
+    W, A = topology.dense(), (graph.dense() != 0).astype(float)
+    np.testing.assert_allclose(W, balanced(A, 20_000), atol=1e-9)
+    np.testing.assert_array_equal(W != 0, A != 0)
+    assert topology.is_doubly_stochastic and not topology.is_symmetric and topology.is_nonnegative
+    np.testing.assert_allclose(W.sum(axis=0), 1, atol=2e-12)
+    np.testing.assert_allclose(W.sum(axis=1), 1, atol=1e-15)
+    # A scaling of A: where two rows of A overlap, those of W are proportional.
+    for i in range(12):
+        for j in range(i):
+            both = np.flatnonzero(A[i] * A[j])
+            ratios = W[i, both] / W[j, both]
+            np.testing.assert_allclose(ratios, ratios[:1].repeat(len(both)), rtol=1e-9)
 
 
 def test_sinkhorn_says_when_there_is_no_balance():
-    arrow = nx.DiGraph([(0, 1), (1, 2)])  # not strongly connected: the arrows cannot keep weight
-    with pytest.raises(ValueError, match="sinkhorn: the sums do not settle to 1e-12 in 200 rounds"):
-        tp.from_networkx(arrow, weights=tp.sinkhorn(max_rounds=200), allow_disconnected=True)
-    with pytest.raises(ValueError, match=r"tolerance must be in \[1e-15, 1e-9\], got 0.1"):
-        tp.sinkhorn(tolerance=0.1)
+    arrow = nx.DiGraph([(0, 1), (1, 0), (1, 2)])  # no cycle brings back what 2 hears
+    with pytest.raises(ValueError, match="the edge from 1 to 2 lies on no cycle"):
+        tp.from_networkx(arrow, weights=tp.sinkhorn(), allow_disconnected=True)
+    apart = nx.DiGraph([(0, 1), (1, 0), (2, 3), (3, 4), (4, 2)])  # disconnected, but no edge leads out
+    halves = tp.from_networkx(apart, weights=tp.sinkhorn(), allow_disconnected=True)
+    np.testing.assert_allclose(halves.dense()[halves.dense() > 0], 0.5)
+    with pytest.raises(
+        ValueError, match=r"after max_iterations = 50 a column sum is still off by 0\.0.*raise"
+    ):
+        tp.path(40, weights=tp.sinkhorn(max_iterations=50))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tolerance": 0.1}, r"tolerance must be in \[1e-15, 1e-9\], got 0.1"),
+        ({"tolerance": 0.0}, r"tolerance must be in \[1e-15, 1e-9\], got 0.0"),
+        ({"tolerance": float("nan")}, r"tolerance must be in \[1e-15, 1e-9\], got nan"),
+        ({"max_iterations": 0}, "max_iterations must be at least 1, got 0"),
+    ],
+)
+def test_sinkhorn_refuses(options, message):
+    with pytest.raises(ValueError, match=message):
+        tp.sinkhorn(**options)
 
 
 def test_push_on_a_directed_graph():
@@ -175,4 +241,44 @@ def test_push_on_a_directed_graph():
     topology = tp.from_networkx(graph, weights=tp.push())
     want = [[1 / 3, 0, 1 / 2], [1 / 3, 1 / 2, 0], [1 / 3, 1 / 2, 1 / 2]]
     np.testing.assert_allclose(topology.dense(), want)
-    assert "column stochastic" in topology.properties and "row stochastic" not in topology.properties
+    assert topology.properties == {"column stochastic", "nonnegative", "connected", "fixed"}
+    mass = np.array([1.0, 2.0, 4.0])
+    assert (topology.matrices[0] @ mass).sum() == pytest.approx(7.0, abs=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("W", "options", "message"),
+    [
+        ([[1.0], [0.5, 0.5]], {}, "must be a numeric .* matrix, got list"),
+        ([[np.inf, 0.0], [0.5, 0.5]], {}, r"must be finite, got W\[0, 0\] = inf"),
+        (np.full((2, 2), np.nan), {}, r"must be finite, got W\[0, 0\] = nan"),
+        (np.zeros((0, 0)), {}, r"must be square, .* got shape \(0, 0\)"),
+        (np.ones((1, 1, 2, 2)) / 2, {}, "must be a numeric .* matrix, got ndarray"),
+        (csr_array(np.ones((2, 3)) / 3), {}, r"must be square, .* got shape \(2, 3\)"),
+        ([np.eye(2), None], {}, "must be a numeric .* matrix, got list"),
+        (np.zeros((2, 2)), {}, "row 0 sums to 0"),
+        (np.full((2, 2), 0.5 + 1e-8), {}, r"row 0 sums to 1\.00000002"),
+        ([[2.0, -1.0], [-1.0, 2.0]], {"allow_column": True}, r"not be negative, got W\[0, 1\] = -1"),
+        ([[0.5, 0.5], [0.5, np.nan]], {"allow_negative": True}, r"must be finite, got W\[1, 1\] = nan"),
+        (
+            [[[0.5, 0.5], [0.5, 0.5]], [[0.5, 1.0], [0.5, 0.0]]],
+            {},
+            "matrix 1: every row must sum to 1 .* pass allow_column=True",
+        ),
+        (
+            [[[0.5, 0.5], [1.0, 0.0]], [[0.5, 1.0], [0.5, 0.0]]],
+            {"allow_column": True},
+            "matrix 0: every column must sum to 1",
+        ),
+        ([np.eye(2), np.eye(2)], {}, "not connected: 2 components"),
+        (np.eye(2), {"order": "drawn"}, "order must be"),
+    ],
+)
+def test_bad_matrices(W, options, message):
+    with pytest.raises(ValueError, match=message):
+        tp.from_matrix(W, name="mine", **options)
+
+
+def test_matrices_within_the_tolerance_pass_as_they_are():
+    W = np.full((2, 2), 0.5 + 2e-10)
+    np.testing.assert_array_equal(tp.from_matrix(W).dense(), W)

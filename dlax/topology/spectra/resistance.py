@@ -13,7 +13,7 @@ from dlax.topology.spectra.gap import DENSE, circulant_eigenvalues
 if TYPE_CHECKING:
     from dlax.topology.topology import Topology
 
-_WORK = 3e10  # nodes times entries of the factor: what chi2 solves in a minute or two
+_WORK = 3e10  # nodes times entries of the factor: what chi2 solves in a minute or so
 
 
 def edge_list(graph: "Topology | Any") -> np.ndarray:
@@ -147,7 +147,7 @@ def chi2(graph: "Topology | Any", rates: Any = None) -> float:
 
     Raises:
       ValueError: if the graph is directed, or not connected by edges of positive rate; above 2,000 nodes also
-        if its Laplacian fills in so much when factorised (as expanders do) that all edges would take hours.
+        if its Laplacian fills in too much when factorised, as that of an expander does above about 5,000.
 
     References:
       Nabli, Oyallon. DADAO: Decoupled accelerated decentralized asynchronous optimization. ICML 2023.
@@ -175,8 +175,8 @@ def chi2(graph: "Topology | Any", rates: Any = None) -> float:
     )
     if n * float(factor.nnz) > _WORK:
         raise ValueError(
-            f"chi2: {name} has {n:,} nodes and its Laplacian {factor.nnz:,} entries when factorised; solving "
-            f"for every edge would take hours. Up to {DENSE:,} nodes any graph will do"
+            f"chi2: {name} has {n:,} nodes and its Laplacian {factor.nnz:,} entries when factorised, too "
+            f"many to solve for every edge; up to {DENSE:,} nodes any graph will do"
         )
     own = np.zeros(n)  # entry (i, i) of the inverse, 0 at the ground
     across = np.zeros(len(i))  # entry (i, j) for every edge

@@ -60,8 +60,8 @@ def edge_rates(graph: "Topology | Any") -> EdgeRates:
 
     Both χ are the inverse of concave functions of λ, λ₂(Λ) and the least effective conductance of an edge, whose
     geometric mean is concave: all is one convex programme, with no search over χ₁. Graphs whose edges are all
-    alike gain nothing, nor does a path; two cliques joined by an edge gain a factor of five. An edge of rate 0
-    still counts in χ₂, so that dropping it altogether might save a little more.
+    alike gain nothing, nor does a path; two cliques of ten joined by an edge gain a factor of five. An edge of
+    rate 0 still counts in χ₂, so that dropping it altogether might save a little more.
 
     The paper optimises edge rates by a semidefinite relaxation, which was not available to us; this programme
     is the exact one for the condition above. The result is within 1e-5 of the optimum, and never above
@@ -80,12 +80,13 @@ def edge_rates(graph: "Topology | Any") -> EdgeRates:
     References:
       Nabli, Oyallon. DADAO: Decoupled accelerated decentralized asynchronous optimization. ICML 2023.
     """
-    uniform = uniform_rates(graph)
-    edges, m, n = uniform.edges, len(uniform.edges), int(uniform.edges.max()) + 1
+    edges = edge_list(graph)
+    m, n = len(edges), int(edges.max(initial=-1)) + 1
     if n > _NODES or m > _EDGES:
         raise ValueError(
             f"edge_rates: takes at most {_NODES} nodes and {_EDGES} edges, got {n} and {m}; use uniform_rates"
         )
+    uniform = _least_total("edge_rates", graph, None)
     cp = load_cvxpy("edge_rates")
     # Everything in units of the uniform solution, where u = v = 1. All of these matrices vanish on 1, so that
     # nothing is lost without node 0, and inner points exist.
