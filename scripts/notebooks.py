@@ -22,7 +22,9 @@ def execute(text: Path) -> nbformat.NotebookNode:
     """Runs every cell in a fresh kernel; raises on the first error."""
     notebook = jupytext.read(text)
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": FOLDER}}).execute()
+    NotebookClient(
+        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": FOLDER}}
+    ).execute()
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number:02d}"  # the same from run to run
         cell.metadata.pop("execution", None)
