@@ -342,8 +342,9 @@ def check(
         sizes = np.sort(np.bincount(labels))
         strongly = "strongly connected " if topology.is_directed else ""
         shown = ", ".join(map(str, sizes[:3])) + (", ..." if count > 3 else "")
+        what = "the graph" if topology.period == 1 else f"the union of its {topology.period} rounds"
         raise ValueError(
-            f"{topology.name}: the graph is not connected: {count} {strongly}components, of sizes {shown} "
+            f"{topology.name}: {what} is not connected: {count} {strongly}components, of sizes {shown} "
             f"(smallest first) in {topology.n} nodes; join them, or pass allow_disconnected=True"
         )
     return topology

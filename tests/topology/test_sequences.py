@@ -62,7 +62,7 @@ def test_members_may_be_disconnected_but_not_their_union(build):
         assert topology.spectral_gap == 1.0  # averages four nodes in two rounds
     name = build.__name__
     with pytest.raises(
-        ValueError, match=rf"{name}\(matching, matching\): the graph is not connected: 2 comp"
+        ValueError, match=rf"{name}\(matching, matching\): the union of its 2 rounds is not connected: 2 comp"
     ):
         build(4, members=(matching((0, 1)), matching((2, 3))))
 
