@@ -23,10 +23,14 @@ def as_csr(W: Any) -> csr_array:
       ValueError: if W is not a square numeric matrix with at least one row.
     """
     try:
+        kind = getattr(W, "dtype", None) or np.asarray(W).dtype
+        if kind.kind not in "fiub" or np.ma.isMaskedArray(W):
+            raise TypeError(kind)
         A = csr_array(W, dtype=np.float64, copy=True)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"a mixing matrix must be a numeric [n, n] matrix, got {type(W).__name__}"
+            "a mixing matrix must be an [n, n] matrix of real numbers, without a mask, got "
+            f"{type(W).__name__}: {error}"
         ) from error
     if A.ndim != 2 or A.shape[0] != A.shape[1] or A.shape[0] == 0:
         raise ValueError(f"a mixing matrix must be square, [n, n] with n >= 1, got shape {np.shape(W)}")

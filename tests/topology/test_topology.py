@@ -113,8 +113,8 @@ def test_allowances():
         (np.ones((2, 3)), {}, r"must be square, .* got shape \(2, 3\)"),
         (np.ones(3), {}, r"must be square, .* got shape \(3,\)"),
         ([], {}, "must be square"),
-        ("ring", {}, "must be a numeric .* matrix, got str"),
-        (None, {}, "must be a numeric .* matrix, got NoneType"),
+        ("ring", {}, "must be an .* matrix of real numbers, .* got str"),
+        (None, {}, "must be an .* matrix of real numbers, .* got NoneType"),
         ([np.eye(2), np.eye(3)], {}, r"same number of nodes, got \[2, 3\]"),
         ([np.eye(2), np.eye(2)], {"order": "fixed"}, "'fixed' takes one matrix, got 2"),
         (np.eye(1), {"order": "weekly"}, "order must be .* got 'weekly'"),
@@ -135,3 +135,11 @@ def test_a_record_needs_matrices():
 def test_exports():
     assert sorted(tp.__all__) == sorted(set(tp.__all__)) and all(hasattr(tp, name) for name in tp.__all__)
     assert list(tp.TOPOLOGIES) == sorted(tp.TOPOLOGIES) and list(tp.WEIGHTS) == sorted(tp.WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    "W", [np.eye(2) * 1j, np.array([["1", "0"], ["0", "1"]]), np.ma.array(np.eye(2)), [[1, None], [0, 1]]]
+)
+def test_only_real_numbers_make_a_matrix(W):
+    with pytest.raises(ValueError, match=r"must be an \[n, n\] matrix of real numbers, without a mask, got"):
+        tp.from_matrix(W, allow_disconnected=True)

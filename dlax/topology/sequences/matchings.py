@@ -72,7 +72,7 @@ def matcha(n: int, *, base: Base = erdos_renyi, budget: float = 0.5) -> Topology
     graphs whose matchings are all alike (rings of even length) p is even. Needs the extra "theory".
 
     Args:
-      n: number of nodes, from 1 to 150 (the programme for p costs about a minute there).
+      n: number of nodes, from 1 to 100 (the programme for p costs about a minute there).
       base: the graph; its weights do not count. In a config, a topology without n.
       budget: share of the matchings that may be active on average, in (0, 1]. 1: all edges always, with the
         best constant weight.
@@ -81,9 +81,8 @@ def matcha(n: int, *, base: Base = erdos_renyi, budget: float = 0.5) -> Topology
       A drawn topology; fixed if the budget is 1 or n = 1. Self weights 1 − α dᵢ may be negative.
 
     Raises:
-      ImportError: without cvxpy, if the budget is below 1.
       ValueError: if `budget` is outside (0, 1], if the base is directed or not connected, or if there are more
-        than 150 nodes and the budget is below 1.
+        than 100 nodes and the budget is below 1; without `cvxpy`.
 
     References:
       Wang, Sahu, Yang, Joshi, Kar. MATCHA: Speeding up decentralized SGD via matching decomposition sampling.
