@@ -1,7 +1,6 @@
 """Averaging as a problem: every node has a vector, and the optimum is their mean."""
 
 import zlib
-from functools import cache
 from typing import Any, Literal
 
 import jax
