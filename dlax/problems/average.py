@@ -1,6 +1,8 @@
 """Averaging as a problem: every node has a vector, and the optimum is their mean."""
 
 import zlib
+from collections.abc import Callable
+from functools import cache
 from typing import Any, Literal
 
 import jax
@@ -70,14 +72,20 @@ def average_of(values: Any) -> Problem:
     n, dim = v.shape
     mean = v.mean(axis=0)
     minimum = 0.5 * float(np.mean(np.sum((v - mean) ** 2, axis=1)))
+    return Problem(
+        n, _zeros(dim), _loss, {"v": v}, {}, _objective, optimum={"x": mean}, minimum=minimum, starts={"x": v}
+    )
 
-    def init(key: Key) -> Tree:  # the starts replace it
+
+@cache  # problems of one size then share a compiled run
+def _zeros(dim: int) -> Callable[[Key], Tree]:
+    """The start of one node; the problem's own starts replace it."""
+
+    def init(key: Key) -> Tree:
         del key
         return {"x": jnp.zeros(dim)}
 
-    return Problem(
-        n, init, _loss, {"v": v}, {}, _objective, optimum={"x": mean}, minimum=minimum, starts={"x": v}
-    )
+    return init
 
 
 def _loss(params: Tree, key: Key, local: Tree, shared: Tree) -> jax.Array:

@@ -21,7 +21,7 @@ from dlax.problems import (
 )
 from dlax.problems.finite_sum import decode, encode, evaluator, hold_out
 from dlax.simulate import simulate
-from dlax.topology import complete
+from dlax.topology import complete, ring
 
 
 def objective(problem, params):
@@ -536,3 +536,9 @@ def test_more_nodes_than_samples():
 def test_digits_are_where_the_quickstart_expects_them():
     digits = DATASETS["digits"]()
     assert digits.num_classes == 10 and len(digits.y_train) + len(digits.y_test) == 1797
+
+
+def test_averages_of_one_size_share_a_compiled_run():
+    first, second = (simulate(gossip, average(5, dim=2, seed=seed), ring(5), rounds=2) for seed in (0, 1))
+    assert first.seconds["compile"] > 0 == second.seconds["compile"]
+    assert (first.params["x"] != second.params["x"]).any()
