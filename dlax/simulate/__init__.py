@@ -5,8 +5,9 @@ from types import ModuleType
 from typing import Any
 
 from dlax.results import Result
-from dlax.simulate.rounds import Clock, Snapshot, Unrolled, run_rounds, simulate, unroll
+from dlax.simulate.rounds import Clock, Snapshot, run_rounds, simulate
 from dlax.simulate.streams import STREAMS, stream
+from dlax.simulate.unroll import Unrolled, unroll
 
 __all__ = ["STREAMS", "Clock", "Snapshot", "Unrolled", "run_rounds", "simulate", "stream", "unroll"]
 

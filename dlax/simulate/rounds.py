@@ -59,13 +59,14 @@ class Snapshot(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Ready:
+class Ready:
     """Builds from an algorithm, or a factory of one whose traced options are swept."""
 
     algorithm: Algorithm | Callable[..., Algorithm]
     channel: Channel
 
     def __call__(self, hyper: Hyper) -> tuple[Algorithm, Channel]:
+        """The algorithm with these hyper-parameters, and the channel."""
         if isinstance(self.algorithm, Algorithm):
             return self.algorithm, self.channel
         return self.algorithm(**hyper), self.channel
@@ -104,9 +105,9 @@ def simulate(
       ValueError: on anything that does not fit together, before the run.
     """
     if hyper:
-        _check_hyper(algorithm, hyper)
+        check_hyper(algorithm, hyper)
     return run_rounds(
-        _Ready(algorithm, channel),
+        Ready(algorithm, channel),
         problem,
         topology,
         rounds=rounds,
@@ -117,86 +118,8 @@ def simulate(
     )
 
 
-class Unrolled(NamedTuple):
-    """A run taken apart into functions, to be traced, differentiated or stepped by hand.
-
-    Attributes:
-      start: `params [n, ...] -> state`, the algorithm's state at given models.
-      params: the models `[n, ...]` that the run starts from.
-      step: `(t, state) -> (state, info)`, round t.
-    """
-
-    start: Callable[[Any], Any]
-    params: Any
-    step: Callable[[Any, Any], tuple[Any, dict[str, Any]]]
-
-
-def unroll(
-    algorithm: Algorithm | Callable[..., Algorithm],
-    problem: Problem,
-    topology: Topology,
-    *,
-    channel: Channel = linear(),
-    seed: int = 0,
-    start: Start = "common",
-    hyper: Mapping[str, float] | None = None,
-) -> Unrolled:
-    """Takes a run apart: what `simulate` compiles whole, as functions of one round, in float64.
-
-    Call and use the functions inside `with jax.enable_x64(True)`; `unroll` itself not inside a jax trace.
-
-    Args:
-      algorithm: an `Algorithm`, or a factory.
-      problem: what the nodes minimise.
-      topology: who hears whom; its n must be the problem's.
-      channel: how messages travel.
-      seed: of the run.
-      start: "common" or "independent" first models.
-      hyper: traced options of the factory.
-
-    Returns:
-      The functions of the run.
-
-    Raises:
-      ValueError: if sizes do not fit, or the algorithm refuses the topology.
-    """
-    _check_sizes(problem, topology)
-    if hyper:
-        _check_hyper(algorithm, hyper)
-    plan, tables = mixing.plan(topology, dtype=np.float64)
-    with jax.enable_x64(True):
-        arrays = _arrays(problem, tables, None, Clock(), np.float64)
-        program = Program(
-            build=_Ready(algorithm, channel),
-            problem_functions=functions(problem),
-            plan=plan,
-            topology=topology.name,
-            properties=topology.properties,
-            execution="vmap",
-            start=start,
-        )
-        key = jax.random.key(seed)
-        values = {name: jnp.asarray(value, np.float64) for name, value in (hyper or {}).items()}
-        names: list[str] = []
-        while True:  # as in `_with_facts`
-            arrays = arrays._replace(facts=_facts(names, topology, np.float64))
-            run = _unrolled(program, key, values, arrays)
-            try:
-                jax.eval_shape(lambda params, run=run: run.step(0, run.start(params)), run.params)
-                return run
-            except MissingFact as missing:
-                names.append(_known(missing.name))
-
-
-def _unrolled(program: Program, key: Any, values: Hyper, arrays: Arrays) -> Unrolled:
-    return Unrolled(
-        start=lambda params: program.begin(params, key, values, arrays),
-        params=program.first_params(key, arrays),
-        step=lambda t, state: program.step(jnp.int32(t), state, key, values, arrays),
-    )
-
-
-def _check_hyper(algorithm: Algorithm | Callable[..., Algorithm], hyper: Mapping[str, Any]) -> None:
+def check_hyper(algorithm: Algorithm | Callable[..., Algorithm], hyper: Mapping[str, Any]) -> None:
+    """Refuses `hyper` for a ready algorithm, and names that its factory does not trace."""
     if isinstance(algorithm, Algorithm):
         raise ValueError(
             "simulate: hyper needs a factory such as dlax.algorithms.dsgd, got a ready Algorithm"
@@ -255,7 +178,7 @@ def run_rounds(
     Raises:
       ValueError: if sizes do not fit or a number is out of range.
     """
-    _check_sizes(problem, topology)
+    check_sizes(problem, topology)
     if rounds < 0 or eval_every < 1:
         raise ValueError(
             f"simulate: rounds must be at least 0 and eval_every at least 1, got {rounds} and {eval_every}"
@@ -268,7 +191,7 @@ def run_rounds(
     with jax.enable_x64(precision == "float64"):
         dtype = np.float64 if precision == "float64" else np.float32
         plan, tables = mixing.plan(topology, kernel=kernel, dtype=dtype)
-        arrays = _arrays(problem, tables, participation, clock, dtype)
+        arrays = place_arrays(problem, tables, participation, clock, dtype)
         program = Program(
             build=build,
             problem_functions=functions(problem),
@@ -321,7 +244,8 @@ def run_rounds(
     )
 
 
-def _check_sizes(problem: Problem, topology: Topology) -> None:
+def check_sizes(problem: Problem, topology: Topology) -> None:
+    """Refuses a topology of another number of nodes than the problem's."""
     if problem.n != topology.n:
         raise ValueError(
             f"simulate: the problem has {problem.n} nodes, topology {topology.name!r} {topology.n}"
@@ -397,27 +321,33 @@ def _with_facts(
     names = list(_ASKED.get(program, ()))
     dtype = arrays.clock["gradient"].dtype
     while True:
-        arrays = arrays._replace(facts=_facts(names, topology, dtype))
+        arrays = arrays._replace(facts=compute_facts(names, topology, dtype))
         try:
             return _compile(program, several, keys, values, arrays), arrays
         except MissingFact as missing:
-            names.append(_known(missing.name))
+            names.append(known_fact(missing.name))
             if len(_ASKED) >= _CACHE.size:
                 _ASKED.clear()
             _ASKED[program] = tuple(names)
 
 
-def _facts(names: Sequence[str], topology: Topology, dtype: Any) -> dict[str, jax.Array]:
+def compute_facts(names: Sequence[str], topology: Topology, dtype: Any) -> dict[str, jax.Array]:
+    """The facts of these names, as arguments of the compiled run."""
     return {name: jnp.asarray(FACTS[name](topology), dtype) for name in names}
 
 
-def _known(name: str) -> str:
+def known_fact(name: str) -> str:
+    """The name itself; refuses one that is no fact."""
     if name not in FACTS:
         raise ValueError(f"no fact {name!r} is known of a topology; there are {', '.join(FACTS)}")
     return name
 
 
-def _arrays(problem: Problem, tables: Any, participation: float | None, clock: Clock, dtype: type) -> Arrays:
+def place_arrays(
+    problem: Problem, tables: Any, participation: float | None, clock: Clock, dtype: type
+) -> Arrays:
+    """Everything a run reads, on the device."""
+
     def place(leaf: Any) -> jax.Array:
         return _place(leaf, dtype)
 
