@@ -249,13 +249,13 @@ def test_push_on_a_directed_graph():
 @pytest.mark.parametrize(
     ("W", "options", "message"),
     [
-        ([[1.0], [0.5, 0.5]], {}, "must be a numeric .* matrix, got list"),
+        ([[1.0], [0.5, 0.5]], {}, "must be an .* matrix of real numbers, .* got list"),
         ([[np.inf, 0.0], [0.5, 0.5]], {}, r"must be finite, got W\[0, 0\] = inf"),
         (np.full((2, 2), np.nan), {}, r"must be finite, got W\[0, 0\] = nan"),
         (np.zeros((0, 0)), {}, r"must be square, .* got shape \(0, 0\)"),
-        (np.ones((1, 1, 2, 2)) / 2, {}, "must be a numeric .* matrix, got ndarray"),
+        (np.ones((1, 1, 2, 2)) / 2, {}, "must be an .* matrix of real numbers, .* got ndarray"),
         (csr_array(np.ones((2, 3)) / 3), {}, r"must be square, .* got shape \(2, 3\)"),
-        ([np.eye(2), None], {}, "must be a numeric .* matrix, got list"),
+        ([np.eye(2), None], {}, "must be an .* matrix of real numbers, .* got list"),
         (np.zeros((2, 2)), {}, "row 0 sums to 0"),
         (np.full((2, 2), 0.5 + 1e-8), {}, r"row 0 sums to 1\.00000002"),
         ([[2.0, -1.0], [-1.0, 2.0]], {"allow_column": True}, r"not be negative, got W\[0, 1\] = -1"),
