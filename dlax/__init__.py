@@ -34,6 +34,7 @@ _MODULES = (
     "data",
     "mixing",
     "models",
+    "papers",
     "plots",
     "problems",
     "simulate",

@@ -1,4 +1,4 @@
-"""The command line: run, sweep, list, topology, plot, bench."""
+"""The command line: run, sweep, reproduce, list, topology, plot, bench."""
 
 import json
 import sys
@@ -176,6 +176,49 @@ def topology(
             return
         plots.save(figure, path)
         console.print(str(path), highlight=False)
+
+
+@app.command()
+def reproduce(
+    name: Annotated[str | None, typer.Argument(help="A paper; default: list them.")] = None,
+    slow: Annotated[
+        bool, typer.Option("--slow", help="The full version: minutes instead of seconds.")
+    ] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write rows {claim, paper, here, holds}.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Picture; default runs/reproduce/NAME.png.")] = None,
+) -> None:
+    """Run a paper at small scale and say which of its claims hold, each verdict computed."""
+    from dlax import experiment, papers, plots
+
+    if name is None:
+        table = Table("paper", "what it is about", box=rich.box.SIMPLE, pad_edge=False)
+        for each, about in papers.PAPERS.items():
+            table.add_row(each, about)
+        console.print(table)
+        return
+    run_paper = papers.load(name)
+    experiment.use_compilation_cache()
+    with errors.status(f"{name}: running"):
+        made = run_paper(slow=slow)
+    console.print(f"[bold]{made.title}[/bold]\n{made.setting}\n", highlight=False)
+    table = Table("claim", "paper", "here", "holds?", box=rich.box.SIMPLE, pad_edge=False)
+    for row in made.rows():
+        cells = (
+            row["claim"],
+            row["paper"],
+            row["here"],
+            "yes" if row["holds"] else "[bold red]NO[/bold red]",
+        )
+        table.add_row(*cells)
+    console.print(table)
+    if json_file is not None:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps(made.rows(), indent=2, ensure_ascii=False) + "\n")
+    path = out or Path("runs") / "reproduce" / f"{name}{'_slow' if slow else ''}.png"
+    plots.save(made.figure, path)
+    console.print(str(path), highlight=False)
 
 
 @app.command()

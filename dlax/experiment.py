@@ -55,7 +55,7 @@ def run(
     experiment = config if isinstance(config, Experiment) else resolve(load(config, overrides))
     if experiment.grid:
         raise ValueError("grid: a config with a grid is a sweep; use dlax.sweep, or `dlax sweep`")
-    _use_compilation_cache()
+    use_compilation_cache()
     pieces = _build(experiment)
     plain = experiment.model_dump(mode="json")
     if out is None:
@@ -218,7 +218,7 @@ def _with_path(path: str, make: Callable[[], Any]) -> Any:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _use_compilation_cache() -> None:
+def use_compilation_cache() -> None:
     """Turns on jax's persistent compilation cache, unless the user has set one or said off."""
     if os.environ.get("DLAX_COMPILATION_CACHE", "on").lower() in ("off", "0", "false"):
         return

@@ -24,8 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.sparse import csr_array
 
-from dlax.topology import Topology
-from dlax.types import Key, Network, Tree
+from dlax.topology import EdgeTable, Topology
+from dlax.types import Edges, Key, Network, Tree
 
 Kernel = Literal["mean", "dense", "slots", "drawn"]
 Tables = dict[str, Any]  # arrays of one round, or of all rounds with a leading [L]
@@ -268,6 +268,19 @@ def push(
         return result.reshape(leaf.shape).astype(leaf.dtype)
 
     return jax.tree.map(one, message)
+
+
+def edges(table: EdgeTable) -> Edges:
+    """The edges of a graph, ready to carry state, from their table as jax arrays."""
+    index, weight, twin = (jnp.asarray(array) for array in table)
+    used = index != jnp.arange(len(index), dtype=index.dtype)[:, None]
+
+    def swap(message: Tree) -> Tree:
+        return jax.tree.map(lambda leaf: leaf[index, twin], message)
+
+    return Edges(
+        index, weight, used, jnp.sum(used, axis=1, dtype=weight.dtype), lambda rows: gather(rows, index), swap
+    )
 
 
 def gather(message: Tree, index: jax.Array) -> Tree:

@@ -47,6 +47,13 @@ class Round(NamedTuple):
         or, for "full participation", when nodes may sit rounds out.
       fact: `name -> []`: a number that the topology knows, "spectral gap" or "least eigenvalue"; computed on the
         host when first asked for, and an argument of the compiled run.
+      edges: `() -> Edges`: the neighbours of every node in slots, for state that lives on edges; raises
+        `ValueError` unless the topology is fixed and undirected and the channel plain.
+      over: `channel -> Round`: the same round over another channel, for algorithms that bring their own; raises
+        `ValueError` unless the run's channel is plain.
+      prox: `(v [n, ...], scale) -> [n, ...]`: argmin_x fᵢ(x) + ‖x − vᵢ‖² / (2 scale), scale `[]` or `[n]`; raises
+        `ValueError` where the problem has none.
+      conjugate: `y [n, ...] -> [n, ...]`: ∇fᵢ*(yᵢ) = argmin_x fᵢ(x) − ⟨yᵢ, x⟩; likewise.
     """
 
     t: jax.Array
@@ -57,7 +64,31 @@ class Round(NamedTuple):
     neighbours: Callable[[Tree], tuple[Tree, jax.Array]]
     active: jax.Array
     require: Callable[..., None]
-    fact: Callable[[str], jax.Array]
+    fact: Callable[[str], Any]
+    edges: Callable[[], "Edges"]
+    over: Callable[["Channel"], "Round"]
+    prox: Callable[[Tree, Scalar], Tree]
+    conjugate: Callable[[Tree], Tree]
+
+
+class Edges(NamedTuple):
+    """The edges of a fixed undirected graph, k slots a node; state on edges is `[n, k, ...]`.
+
+    Attributes:
+      neighbour: `[n, k]` int32, who is in a slot; i itself where the slot is empty.
+      weight: `[n, k]`, W_ij; 0 where the slot is empty.
+      used: `[n, k]` bool, whether there is a neighbour.
+      degree: `[n]` float.
+      gather: `[n, ...] -> [n, k, ...]`: the neighbours' rows; one's own in empty slots.
+      swap: `[n, k, ...] -> [n, k, ...]`: what i finds in slot s is what that neighbour has in its slot for i.
+    """
+
+    neighbour: jax.Array
+    weight: jax.Array
+    used: jax.Array
+    degree: jax.Array
+    gather: Callable[[Tree], Tree]
+    swap: Callable[[Tree], Tree]
 
 
 class Network(NamedTuple):
@@ -86,10 +117,13 @@ class Channel(NamedTuple):
 
     `open(message [n, ...], network) -> link` makes the channel's state (public copies, histories; `()` when
     there is none). `mix(link, message, network) -> (received [n, ...], link, bits [n])`.
+
+    `plain` is True of a channel that hands every message on as it is: received = W message.
     """
 
     open: Callable[[Tree, Network], Any]
     mix: Callable[[Any, Tree, Network], tuple[Tree, Any, jax.Array]]
+    plain: bool = False
 
 
 # Nodes' gradients all together, sixteen at a time, or one node after the other.
@@ -126,6 +160,8 @@ class Problem(NamedTuple):
       table: `[n, classes]` counts of training samples by label, for pictures, or None.
       on_cpu: the faster execution over nodes on a CPU.
       starts: `[n, ...]` the nodes' own first models, which then replace draws of `init`; None draws.
+      prox: `(v, scale, local, shared) -> argmin_x fᵢ(x) + ‖x − v‖² / (2 scale)`, or None.
+      conjugate: `(y, local, shared) -> ∇fᵢ*(y) = argmin_x fᵢ(x) − ⟨y, x⟩`, or None.
     """
 
     n: int
@@ -141,3 +177,5 @@ class Problem(NamedTuple):
     table: Any = None
     on_cpu: Execution = "vmap"
     starts: Tree | None = None
+    prox: Callable[[Tree, Scalar, Tree, Tree], Tree] | None = None
+    conjugate: Callable[[Tree, Tree, Tree], Tree] | None = None

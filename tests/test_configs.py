@@ -9,7 +9,8 @@ import yaml
 from dlax import experiment
 from dlax.data import DataNotFound
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 assert CONFIGS, "configs/ is empty"
 every_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 
@@ -25,7 +26,7 @@ def test_it_resolves_and_its_resolved_form_is_the_same_experiment(path):
 def test_its_head_says_how_to_run_it_and_what_to_expect(path):
     comments = [line for line in path.read_text().splitlines() if line.startswith("#")]
     head = "\n".join(comments)
-    assert f"configs/{path.name}" in head and "Expect" in head
+    assert str(path.relative_to(ROOT)) in head and "Expect" in head
 
 
 @every_config

@@ -22,6 +22,7 @@ LAYERS = [
     {"registry", "theory"},
     {"rundir", "checkpoint", "config", "experiment"},
     {"plots", "report", "bench", "trackers"},
+    {"papers"},
     {"cli"},
 ]
 LAYER = {part: number for number, layer in enumerate(LAYERS) for part in layer}

@@ -65,4 +65,4 @@ def linear(drop: Scalar | None = None, *, symmetric: bool = False, lost: Lost = 
         received = mixing.pull(message, index, kept, own)
         return received, link, messages(sent, index, network.out_degree) * size
 
-    return Channel(open_link, mix)
+    return Channel(open_link, mix, plain=drop is None)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from dlax import mixing, tree
 from dlax.simulate.streams import round_key, stream
-from dlax.types import Algorithm, Channel, Execution, Info, Key, Problem, Round, Tree
+from dlax.types import Algorithm, Channel, Edges, Execution, Info, Key, Problem, Round, Tree
 
 Start = Literal["common", "independent"]
 Hyper = dict[str, jax.Array]  # traced hyper-parameters of one run, each []
@@ -33,7 +33,7 @@ class Arrays(NamedTuple):
       clock: `gradient`, `latency` and `bandwidth`, each `[]`.
       participation: `[]`, the probability that a node takes part in a round, or None.
       starts: the nodes' own first models `[n, ...]`, or None.
-      facts: numbers that the topology knows and the algorithm asked for, each `[]`.
+      facts: what the topology knows and the algorithm asked for: numbers `[]`, the table of its edges.
     """
 
     local: Tree
@@ -45,7 +45,18 @@ class Arrays(NamedTuple):
     clock: dict[str, jax.Array]
     participation: jax.Array | None
     starts: Tree | None
-    facts: dict[str, jax.Array]
+    facts: dict[str, Any]
+
+
+class Functions(NamedTuple):
+    """The callables of a problem that the compiled program is made of."""
+
+    init: Callable[..., Any]
+    loss: Callable[..., Any]
+    objective: Callable[..., Any]
+    evaluate: Callable[..., Any] | None
+    prox: Callable[..., Any] | None
+    conjugate: Callable[..., Any] | None
 
 
 class MissingFact(Exception):  # noqa: N818 - a question, not an error
@@ -74,7 +85,7 @@ class Program:
 
     Attributes:
       build: hyper-parameters -> (algorithm, channel); called inside the trace.
-      problem_functions: init, loss, objective, evaluate of the problem.
+      problem: the functions of the problem.
       plan: the mixing kernel.
       topology: its name, for errors.
       properties: what the topology is.
@@ -83,7 +94,7 @@ class Program:
     """
 
     build: Callable[[Hyper], tuple[Algorithm, Channel]]
-    problem_functions: tuple[Callable[..., Any], ...]
+    problem: Functions
     plan: mixing.Plan
     topology: str
     properties: frozenset[str]
@@ -96,7 +107,7 @@ class Program:
 
     def first_params(self, key: Key, arrays: Arrays) -> Tree:
         """The models `[n, ...]` that a run starts from."""
-        init, n = self.problem_functions[0], self.plan.n
+        init, n = self.problem.init, self.plan.n
         start_key = stream(key, "start")
         if arrays.starts is not None:
             params = arrays.starts
@@ -162,7 +173,7 @@ class Program:
     def _round(self, t: jax.Array, run_key: Key, channel: Channel, arrays: Arrays) -> Round:
         key = round_key(run_key, t)
         n = self.plan.n
-        loss_function = self.problem_functions[1]
+        loss_function = self.problem.loss
         active = None
         if arrays.participation is not None:
             active = jax.random.uniform(stream(key, "faults"), (n,), jnp.float32) < arrays.participation
@@ -191,6 +202,35 @@ class Program:
                 return jax.lax.map(one, (params, ids, local), batch_size=_CHUNK)
             return jax.vmap(one)((params, ids, local))
 
+        def prox(v: Tree, scale: Any) -> Tree:
+            step = self._known("proximal step", self.problem.prox)
+            scales = jnp.broadcast_to(jnp.asarray(scale, _dtype(arrays)), (n,))
+            return jax.vmap(step, in_axes=(0, 0, 0, None))(v, scales, arrays.local, arrays.shared)
+
+        def conjugate(y: Tree) -> Tree:
+            solve = self._known("gradient of the conjugate", self.problem.conjugate)
+            return jax.vmap(solve, in_axes=(0, 0, None))(y, arrays.local, arrays.shared)
+
+        def edges() -> Edges:
+            if active is not None or not channel.plain:
+                raise ValueError(
+                    "an algorithm with state on edges needs a plain channel and all nodes in every round"
+                )
+            return mixing.edges(fact("edges"))
+
+        def through(channel: Channel) -> dict[str, Any]:
+            return {
+                "open": lambda message: channel.open(message, network()),
+                "mix": lambda link, message: channel.mix(link, message, network()),
+            }
+
+        def over(other: Channel) -> Round:
+            if not channel.plain:
+                raise ValueError(
+                    "an algorithm that brings its own channel needs channel: linear, without losses"
+                )
+            return made._replace(**through(other))
+
         def require(who: str, *needed: str) -> None:
             holds = self.properties | ({"full participation"} if active is None else frozenset())
             missing = [word for word in needed if word not in holds]
@@ -202,7 +242,7 @@ class Program:
                     f"{self.topology!r} is {', '.join(sorted(self.properties)) or 'none of these'}"
                 )
 
-        def fact(name: str) -> jax.Array:
+        def fact(name: str) -> Any:
             if name not in arrays.facts:
                 raise MissingFact(name)
             return arrays.facts[name]
@@ -211,20 +251,31 @@ class Program:
             index, weight, _ = network().table()
             return mixing.gather(message, index), weight
 
-        return Round(
+        made = Round(
             t=t,
             key=stream(key, "algorithm"),
             grad=grad,
-            open=lambda message: channel.open(message, network()),
-            mix=lambda link, message: channel.mix(link, message, network()),
+            **through(channel),
             neighbours=neighbours,
             active=jnp.ones(n, bool) if active is None else active,
             require=require,
             fact=fact,
+            edges=edges,
+            over=over,
+            prox=prox,
+            conjugate=conjugate,
         )
+        return made
+
+    def _known(self, what: str, function: Callable[..., Any] | None) -> Callable[..., Any]:
+        if function is None:
+            raise ValueError(
+                f"the algorithm needs a problem with a {what}, such as quadratic or least_squares"
+            )
+        return function
 
     def _measure(self, params: Tree, arrays: Arrays) -> tuple[Info, Info]:
-        _, _, objective, evaluate = self.problem_functions
+        objective, evaluate = self.problem.objective, self.problem.evaluate
         merged = tree.node_mean(params)
         value, grads = jax.value_and_grad(objective)(merged, arrays.local, arrays.shared)
         metrics = {
@@ -251,9 +302,11 @@ class Program:
         return metrics, nodes
 
 
-def functions(problem: Problem) -> tuple[Callable[..., Any], ...]:
+def functions(problem: Problem) -> Functions:
     """The callables of a problem that the compiled program is made of."""
-    return (problem.init, problem.loss, problem.objective, problem.evaluate)  # type: ignore[return-value]
+    return Functions(
+        problem.init, problem.loss, problem.objective, problem.evaluate, problem.prox, problem.conjugate
+    )
 
 
 def _dtype(arrays: Arrays) -> Any:

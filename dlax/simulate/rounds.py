@@ -17,7 +17,7 @@ from dlax import mixing
 from dlax.channel import linear
 from dlax.results import METRICS, Result
 from dlax.simulate.program import Arrays, Carry, Hyper, MissingFact, Program, Start, functions
-from dlax.topology import Topology
+from dlax.topology import Topology, edge_table
 from dlax.types import Algorithm, Channel, Execution, Problem
 
 Build = Callable[[Hyper], tuple[Algorithm, Channel]]
@@ -194,7 +194,7 @@ def run_rounds(
         arrays = place_arrays(problem, tables, participation, clock, dtype)
         program = Program(
             build=build,
-            problem_functions=functions(problem),
+            problem=functions(problem),
             plan=plan,
             topology=topology.name,
             properties=topology.properties,
@@ -307,9 +307,10 @@ def _compile(program: Program, several: bool, keys: Any, values: Any, arrays: Ar
     return made
 
 
-FACTS: dict[str, Callable[[Topology], float]] = {
+FACTS: dict[str, Callable[[Topology], Any]] = {
     "spectral gap": lambda topology: topology.spectral_gap,
     "least eigenvalue": lambda topology: topology.least_eigenvalue,
+    "edges": edge_table,
 }
 _ASKED: dict[Program, tuple[str, ...]] = {}  # facts that a program's algorithm asked for
 
@@ -331,9 +332,9 @@ def _with_facts(
             _ASKED[program] = tuple(names)
 
 
-def compute_facts(names: Sequence[str], topology: Topology, dtype: Any) -> dict[str, jax.Array]:
+def compute_facts(names: Sequence[str], topology: Topology, dtype: Any) -> dict[str, Any]:
     """The facts of these names, as arguments of the compiled run."""
-    return {name: jnp.asarray(FACTS[name](topology), dtype) for name in names}
+    return {name: jax.tree.map(lambda leaf: _place(leaf, dtype), FACTS[name](topology)) for name in names}
 
 
 def known_fact(name: str) -> str:

@@ -74,7 +74,7 @@ def unroll(
         arrays = place_arrays(problem, tables, None, Clock(), np.float64)
         program = Program(
             build=Ready(algorithm, channel),
-            problem_functions=functions(problem),
+            problem=functions(problem),
             plan=plan,
             topology=topology.name,
             properties=topology.properties,

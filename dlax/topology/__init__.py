@@ -16,6 +16,7 @@ one line in `TOPOLOGIES`; a new rule for weights is one function and one line in
 from collections.abc import Callable
 
 from dlax.topology.describe import describe
+from dlax.topology.edges import EdgeTable, edge_table
 from dlax.topology.graphs import (
     barabasi_albert,
     barbell,
@@ -135,6 +136,7 @@ __all__ = [
     "Base",
     "Draw",
     "EdgeRates",
+    "EdgeTable",
     "Order",
     "Topology",
     "Weights",
@@ -159,6 +161,7 @@ __all__ = [
     "edge_list",
     "edge_matchings",
     "edge_rates",
+    "edge_table",
     "effective_neighbours",
     "effective_resistance",
     "eigenvalues",

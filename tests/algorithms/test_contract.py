@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlax import registry
+from dlax import mixing, registry
 from dlax import topology as tp
 from dlax.algorithms import ALGORITHMS, chebyshev_gossip, dsgd, second_order_gossip
 from dlax.optimizers import OPTIMIZERS, SCHEDULES
@@ -60,11 +60,15 @@ def plain_round(params, dtype, asked):
         mean = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf.mean(axis=0)[None], leaf.shape), message)
         return mean, link, jnp.full(N, 64.0, dtype)
 
-    return Round(
+    table = tp.edge_table(COMPLETE)
+    made = Round(
         t=jnp.int32(0), key=jax.random.key(0), grad=grad, open=lambda message: (), mix=mix,
         neighbours=lambda message: None, active=jnp.ones(N, bool), require=lambda who, *words: None,
         fact=lambda name: jnp.asarray(0.5, dtype),
+        edges=lambda: mixing.edges(table._replace(weight=table.weight.astype(dtype))),
+        over=lambda channel: made, prox=lambda v, scale: v, conjugate=lambda y: y,
     )  # fmt: skip
+    return made
 
 
 def kinds(tree):

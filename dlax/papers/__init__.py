@@ -1,0 +1,78 @@
+"""Papers are tests: each module runs one paper's system at small scale and computes a verdict on its claims.
+
+    reproduction = dlax.papers.reproduce("dfedsam")
+    reproduction.claims        # claim, the paper's figure, the figure here, does it hold?
+    reproduction.figure        # a picture that mirrors the paper's main one
+
+A module has one function, `reproduce(*, slow) -> Reproduction`: seconds and scikit-learn's digits when not `slow`,
+minutes and Fashion-MNIST when it is. Where a paper's text, code or our inference differ, its docstring says so.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dlax import registry
+from dlax.claims import Claims
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Reproduction(NamedTuple):
+    """What came out.
+
+    Attributes:
+      title: the paper, in one line.
+      setting: what was run, in one line: data, nodes, rounds, seeds.
+      claims: with verdicts.
+      figure: the picture.
+      data: the picture's numbers, plain data by name, for people who draw their own.
+    """
+
+    title: str
+    setting: str
+    claims: Claims
+    figure: "Figure"
+    data: dict[str, Any]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The claims as `{claim, paper, here, holds}`."""
+        return [
+            {
+                "claim": row["claim"],
+                "paper": row["predicted"],
+                "here": row["measured"],
+                "holds": row["holds?"] == "yes",
+            }
+            for row in self.claims.rows
+        ]
+
+
+# name -> what it is about; the module of that name is imported when it is run.
+PAPERS: dict[str, str] = {}
+
+
+def load(name: str) -> Callable[..., Reproduction]:
+    """The function that runs a paper.
+
+    Raises:
+      ValueError: if there is no such paper, with the nearest name.
+    """
+    if name not in PAPERS:
+        near = registry.suggest(name, PAPERS)
+        raise ValueError(f"reproduce: unknown paper {name!r}; choose one of {', '.join(PAPERS)}{near}")
+    return import_module(f"dlax.papers.{name}").reproduce
+
+
+def reproduce(name: str, *, slow: bool = False) -> Reproduction:
+    """Runs one paper's claims.
+
+    Args:
+      name: a key of `PAPERS`.
+      slow: the full version (minutes, Fashion-MNIST) instead of the quick one (seconds, digits).
+
+    Raises:
+      ValueError: if there is no such paper, or its data are not to be had.
+    """
+    return load(name)(slow=slow)
