@@ -100,8 +100,11 @@ def transient(
         m, r = (1.0 - step) ** 2 * m, (1.0 - step) ** 2 * r + (step * sigma) ** 2 / n
     above = np.flatnonzero(network > factor * mean)
     last = int(above[-1]) + 1 if len(above) else 0
-    with np.errstate(divide="ignore", invalid="ignore"):  # an eigenvalue −1, or no noise
-        sums = np.sum(beta**2, axis=1) / sigma**2 * (eigenvalues / (1.0 - eigenvalues)) ** 2
-        sums += eigenvalues**2 / (1.0 - eigenvalues**2)
-    leading = (2.0 * scale - 1.0) / factor * float(sums.sum()) if sigma > 0.0 and scale > 0.5 else np.inf
+    # An eigenvalue −1 comes out of the decomposition with a rounding error on either side.
+    swings = bool(np.abs(eigenvalues).max() > 1.0 - 1e-12)
+    if swings or sigma == 0.0 or scale <= 0.5:
+        return Transient(network, mean, float(last) if last <= rounds else np.inf, np.inf)
+    sums = np.sum(beta**2, axis=1) / sigma**2 * (eigenvalues / (1.0 - eigenvalues)) ** 2
+    sums += eigenvalues**2 / (1.0 - eigenvalues**2)
+    leading = (2.0 * scale - 1.0) / factor * float(sums.sum())
     return Transient(network, mean, float(last) if last <= rounds else np.inf, leading)
