@@ -356,14 +356,21 @@ class _Bar:
 
     def start(self, index: int, count: int, experiment: "Experiment") -> Callable[["Snapshot"], None]:
         """A bar for one experiment; returns what to call after each block."""
+        from dlax.results import last_round
+
         prefix = f"[{index + 1}/{count}] " if count > 1 else ""
+        last = last_round(experiment.model_dump())
         task = self._progress.add_task(
-            f"{prefix}{experiment.label}".replace("[", "\\["), total=experiment.rounds, rate="compiling"
+            f"{prefix}{experiment.label}".replace("[", "\\["), total=last, rate="compiling"
         )
 
         def after_block(snapshot: "Snapshot") -> None:
             run_seconds = snapshot.seconds["run"]
-            rate = f"{snapshot.round / run_seconds:,.0f} rounds/s" if snapshot.round and run_seconds else ""
+            done, what = snapshot.round, "rounds"
+            if experiment.duration is not None:
+                row = snapshot.rows[-1]
+                done, what = row["gradients"] + row["exchanges"], "events"
+            rate = f"{done / run_seconds:,.0f} {what}/s" if done and run_seconds else ""
             self._progress.update(task, completed=snapshot.round, rate=rate)
 
         return after_block

@@ -43,8 +43,15 @@ class Experiment(pydantic.BaseModel):
     topology: Any = pydantic.Field(description="who hears whom, with which weights")
     channel: Any = pydantic.Field(default="linear", description="how messages travel")
     algorithm: Any = pydantic.Field(description="what a node does in a round")
-    rounds: int = pydantic.Field(ge=1, description="T, rounds to run")
-    eval_every: int | None = pydantic.Field(default=None, ge=1, description="rounds; default T / 20")
+    rounds: int | None = pydantic.Field(default=None, ge=1, description="T, rounds to run")
+    duration: float | None = pydantic.Field(
+        default=None,
+        gt=0,
+        description="simulated time to run, in place of rounds, of asynchronous algorithms",
+    )
+    eval_every: float | None = pydantic.Field(
+        default=None, gt=0, description="rounds, or simulated time; default a twentieth of the run"
+    )
     seeds: int | list[int] = pydantic.Field(default=1, description="how many, or which")
     start: Start = pydantic.Field(default="common", description="one draw for all, or one each")
     participation: float | None = pydantic.Field(default=None, gt=0, le=1, description="chance to take part")
@@ -140,8 +147,7 @@ def resolve(raw: Mapping[str, Any]) -> Experiment:
         setattr(experiment, part, registry.resolve(part, getattr(experiment, part), path=part, given=given))
     for path in experiment.vmap:
         _check_vmap(experiment, path)
-    if experiment.eval_every is None:
-        experiment.eval_every = max(1, experiment.rounds // 20)
+    _check_clock(experiment)
     if experiment.label is None:
         experiment.label = f"{experiment.algorithm['name']}, {experiment.topology['name']}"
     return experiment
@@ -173,6 +179,38 @@ def expand(raw: Mapping[str, Any]) -> list[Experiment]:
         if labels.count(label) > 1:
             experiments[index].label = f"{label} #{labels[: index + 1].count(label)}"
     return experiments
+
+
+def _check_clock(experiment: Experiment) -> None:
+    """Rounds or a duration, as the algorithm takes it, and how often to evaluate."""
+    name, every = experiment.algorithm["name"], experiment.eval_every
+    asynchronous = registry.is_asynchronous(name)
+    wanted, unwanted = ("duration", "rounds") if asynchronous else ("rounds", "duration")
+    kind = "asynchronous" if asynchronous else "an algorithm of rounds"
+    if getattr(experiment, unwanted) is not None:
+        raise ValueError(
+            f"{unwanted}: {name} is {kind}, which takes {wanted}, given {getattr(experiment, unwanted)!r}"
+        )
+    if getattr(experiment, wanted) is None:
+        raise ValueError(f"{wanted}: is required; {name} is {kind}")
+    if asynchronous:
+        usual = {"participation": None, "execution": "auto"}
+        if experiment.channel["name"] != "linear" or experiment.channel["drop"] is not None:
+            raise ValueError(f"channel: asynchronous algorithms take none, given {experiment.channel!r}")
+        for option, value in usual.items():
+            if getattr(experiment, option) != value:
+                raise ValueError(
+                    f"{option}: is of rounds, and {name} is asynchronous, given {getattr(experiment, option)!r}"
+                )
+        if experiment.clock != _Clock():
+            raise ValueError(f"clock: is of rounds; {name} has times of its own")
+        assert experiment.duration is not None
+        experiment.eval_every = experiment.duration / 20 if every is None else every
+        return
+    assert experiment.rounds is not None
+    if every is not None and every != int(every):
+        raise ValueError(f"eval_every: must be a whole number of rounds, given {every!r}")
+    experiment.eval_every = max(1, experiment.rounds // 20) if every is None else int(every)
 
 
 def _check_vmap(experiment: Experiment, path: str) -> None:

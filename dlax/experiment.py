@@ -14,11 +14,11 @@ import jax
 from dlax import registry, rundir
 from dlax.config import TRACED_SPECS, Config, Experiment, expand, load, resolve
 from dlax.data import cache_dir
-from dlax.results import Result
-from dlax.simulate import Clock, Snapshot, run_rounds
+from dlax.results import Result, last_round
+from dlax.simulate import Clock, Snapshot, run_events, run_rounds
 from dlax.simulate.program import Hyper
 from dlax.topology import Topology
-from dlax.types import Algorithm, Channel, Problem
+from dlax.types import Algorithm, Asynchronous, Channel, Problem
 
 OnBlock = Callable[[Snapshot], bool | None]
 
@@ -67,9 +67,11 @@ def run(
         if directory.finished:
             return Result.load(out)
 
+        last = last_round(plain)
+
         def after_block(snapshot: Snapshot) -> bool:
             stop = bool(on_block and on_block(snapshot))
-            return directory.record(snapshot, last=snapshot.round >= experiment.rounds or stop) or stop
+            return directory.record(snapshot, last=snapshot.round >= last or stop) or stop
 
         result = _simulate(experiment, pieces, on_block=after_block, resume=directory.restore)
         result = _finish(result, plain)
@@ -139,6 +141,17 @@ class Recipe:
         return made[0], made[1]
 
 
+@dataclass(frozen=True)
+class EventRecipe:
+    """Builds an asynchronous algorithm inside the trace, from a recipe whose channel is not used."""
+
+    recipe: Recipe
+
+    def __call__(self, hyper: dict[str, Any]) -> Asynchronous:
+        """The algorithm with its traced options."""
+        return self.recipe(hyper)[0]  # type: ignore[return-value]
+
+
 def _build(experiment: Experiment) -> tuple[Recipe, dict[str, list[float]], Problem, Topology]:
     """The pieces of a run; factories' own complaints get the path of their spec."""
     hyper: dict[str, list[float]] = {}
@@ -169,24 +182,32 @@ def _simulate(
     resume: Any = None,
 ) -> Result:
     recipe, hyper, problem, topology = pieces
-    seeds = experiment.seeds
+    assert experiment.eval_every is not None
+    shared: dict[str, Any] = {
+        "seeds": list(range(experiment.seeds)) if isinstance(experiment.seeds, int) else experiment.seeds,
+        "hyper": hyper,
+        "swept": list(experiment.vmap),
+        "start": experiment.start,
+        "precision": experiment.precision,
+        "label": str(experiment.label),
+        "on_block": on_block,
+        "resume": resume,
+    }
+    if experiment.duration is not None:
+        every = experiment.eval_every
+        build = EventRecipe(recipe)
+        return run_events(build, problem, topology, duration=experiment.duration, eval_every=every, **shared)
+    assert experiment.rounds is not None
     return run_rounds(
         recipe,
         problem,
         topology,
         rounds=experiment.rounds,
-        eval_every=experiment.eval_every or 1,
-        seeds=list(range(seeds)) if isinstance(seeds, int) else seeds,
-        hyper=hyper,
-        swept=list(experiment.vmap),
-        start=experiment.start,
+        eval_every=int(experiment.eval_every),
         participation=experiment.participation,
-        precision=experiment.precision,
         execution=experiment.execution,
         clock=Clock(**experiment.clock.model_dump()),
-        label=str(experiment.label),
-        on_block=on_block,
-        resume=resume,
+        **shared,
     )
 
 

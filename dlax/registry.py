@@ -10,6 +10,7 @@ import difflib
 import inspect
 import types
 import typing
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any
@@ -17,16 +18,18 @@ from typing import Any
 import pydantic
 
 from dlax.algorithms import ALGORITHMS
+from dlax.algorithms.asynchronous import ASYNCHRONOUS
 from dlax.channel import CHANNELS
 from dlax.data import DATASETS, PARTITIONS, Dataset, Partition
 from dlax.models import MODELS, ModelFactory
 from dlax.optimizers import OPTIMIZERS, SCHEDULES
 from dlax.problems import PROBLEMS
+from dlax.timing import WORK, Work
 from dlax.topology import TOPOLOGIES, WEIGHTS, Base, Weights
 from dlax.types import Algorithm, Optimizer, Scalar, Schedule
 
-REGISTRY: dict[str, dict[str, Callable[..., Any]]] = {
-    "algorithm": ALGORITHMS,
+REGISTRY: dict[str, Mapping[str, Callable[..., Any]]] = {
+    "algorithm": ChainMap(ASYNCHRONOUS, ALGORITHMS),
     "topology": TOPOLOGIES,
     "weights": WEIGHTS,
     "channel": CHANNELS,
@@ -36,6 +39,7 @@ REGISTRY: dict[str, dict[str, Callable[..., Any]]] = {
     "model": MODELS,
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
+    "work": WORK,
 }
 
 # An option with one of these annotations is itself a spec of that kind.
@@ -46,6 +50,7 @@ _NESTED: list[tuple[Any, str]] = [
     (ModelFactory, "model"),
     (Optimizer, "optimizer"),
     (Schedule, "schedule"),
+    (Work, "work"),
     (Algorithm, "algorithm"),
     (Base, "topology"),  # a graph without its n
 ]
@@ -70,7 +75,7 @@ def make(kind: str, name: str, **options: Any) -> Any:
 
     Args:
       kind: "algorithm", "topology", "weights", "channel", "problem", "dataset", "partition", "model",
-        "optimizer" or "schedule".
+        "optimizer", "schedule" or "work".
       name: an entry of that kind.
       **options: the factory's. An option that is itself a registered thing may be given as an object, a name,
         or a mapping with `name`.
@@ -210,7 +215,12 @@ def default_text(kind: str, name: str, option: str) -> str | None:
     return str(field.default)
 
 
-def _entries(kind: str) -> dict[str, Callable[..., Any]]:
+def is_asynchronous(name: str) -> bool:
+    """Whether an algorithm runs on the events clock: for a duration, not for rounds."""
+    return name in ASYNCHRONOUS and name not in ALGORITHMS
+
+
+def _entries(kind: str) -> Mapping[str, Callable[..., Any]]:
     if kind not in REGISTRY:
         raise ValueError(
             f"unknown kind {kind!r}; choose one of {', '.join(REGISTRY)}{suggest(kind, REGISTRY)}"

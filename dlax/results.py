@@ -9,12 +9,13 @@ import numpy as np
 import yaml
 
 from dlax.tables import read_csv, to_csv, write_atomically
+from dlax.timing import evaluations
 
 if TYPE_CHECKING:
     import pandas as pd
 
 METRICS = {
-    "round": "rounds done",
+    "round": "rounds done; of an asynchronous run, evaluations",
     "time": "simulated time",
     "train_loss": "training loss of the node models on their own minibatches, mean since the last row",
     "test_loss_mean": "held-out loss, mean over nodes",
@@ -32,8 +33,17 @@ METRICS = {
     "distance": "distance to the optimum, (1/n) Σᵢ ‖xᵢ − x*‖²",
     "bits_node": "bits sent so far, mean per node",
     "bits_total": "bits sent so far by all nodes",
+    "gradients": "gradients taken so far by all nodes, of an asynchronous run",
+    "exchanges": "meetings of two nodes so far, of an asynchronous run",
     "diverged": "first round with a non-finite loss or parameter, -1 when there is none",
 }
+
+
+def last_round(config: dict[str, Any]) -> int:
+    """The `round` of a config's last row: its rounds, or how often an asynchronous run is measured."""
+    if config.get("duration") is None:
+        return int(config["rounds"])
+    return len(evaluations(config["duration"], config["eval_every"])) - 1
 
 
 @dataclass
@@ -86,7 +96,7 @@ class Result:
         meta = {
             "label": self.label,
             "round": done,
-            "complete": done == self.config.get("rounds"),
+            "complete": bool(self.config) and done == last_round(self.config),
             "seconds": self.seconds,
             "versions": self.versions,
             "runs": self.runs,

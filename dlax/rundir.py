@@ -6,6 +6,7 @@ checkpoint/     the newest checkpoint        edges.csv, partition.csv
 """
 
 import json
+import math
 import os
 import platform
 import re
@@ -24,7 +25,7 @@ import numpy as np
 import yaml
 
 from dlax import checkpoint
-from dlax.results import Result
+from dlax.results import Result, last_round
 from dlax.simulate import Snapshot
 from dlax.simulate.program import Carry
 from dlax.tables import append_csv, read_csv, to_csv, write_atomically
@@ -79,7 +80,7 @@ class RunDirectory:
         if not meta.exists():
             return False
         state = json.loads(meta.read_text())
-        return bool(state.get("complete")) and state.get("round") == self.config["rounds"]
+        return bool(state.get("complete")) and state.get("round") == last_round(self.config)
 
     def __enter__(self) -> "RunDirectory":
         def handler(signum: int, frame: FrameType | None) -> None:
@@ -217,8 +218,13 @@ def _claim(folder: Path, marker: str, *, resume: bool, overwrite: bool) -> None:
 
 def _check_same(stored: Any, config: dict[str, Any], folder: Path) -> None:
     """Refuses to resume under another config; more rounds, or other evaluations, change no bit of the run."""
+    now_every = config.get("eval_every") or 1
     for path, was, now in _differences(stored, config, ""):
-        if path in ("eval_every", "label") or (path == "rounds" and now > was):
+        if path == "label" or (path == "rounds" and now > was):
+            continue
+        if path == "eval_every" and config.get("duration") is None:
+            continue
+        if path == "duration" and now > was and math.isclose(was / now_every % 1, 0, abs_tol=1e-9):
             continue
         raise ValueError(f"resume: {folder} was run with {path} = {was!r}, the config now says {now!r}")
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
+import numpy as np
 
 Tree = Any  # a pytree of arrays
 Key = jax.Array  # a typed key, `jax.random.key`
@@ -179,3 +180,86 @@ class Problem(NamedTuple):
     starts: Tree | None = None
     prox: Callable[[Tree, Scalar, Tree, Tree], Tree] | None = None
     conjugate: Callable[[Tree, Tree, Tree], Tree] | None = None
+
+
+class EventList(NamedTuple):
+    """What happens in an asynchronous run, in the order of time; NumPy arrays.
+
+    Attributes:
+      time: `[E]` float64, ascending.
+      node: `[E]` int32.
+      peer: `[E]` int32, whom the node meets; the node itself when it acts alone.
+    """
+
+    time: np.ndarray
+    node: np.ndarray
+    peer: np.ndarray
+
+
+DrawEvents = Callable[[float, np.random.Generator], EventList]  # (duration, rng) -> events
+
+
+class Timing(NamedTuple):
+    """The clocks of an asynchronous algorithm on one topology; made on the host.
+
+    Attributes:
+      draw: makes the list of events.
+      facts: numbers and arrays that the rules need, such as a resistance of the graph; arguments of the run.
+    """
+
+    draw: DrawEvents
+    facts: dict[str, Any]
+
+
+class End(NamedTuple):
+    """One of the two ends of an event.
+
+    Attributes:
+      node: `[]` int32.
+      grad: `params [...] -> (loss [], grads [...])`, on a minibatch of this node's data.
+      conjugate: `y [...] -> ∇fᵢ*(y) [...]`; raises `ValueError` where the problem has none.
+    """
+
+    node: jax.Array
+    grad: Callable[[Tree], tuple[jax.Array, Tree]]
+    conjugate: Callable[[Tree], Tree]
+
+
+class Event(NamedTuple):
+    """What the rule for one event may use.
+
+    Attributes:
+      time: `[]`, simulated.
+      key: of this event.
+      own: the node whose clock ticked, or the first end of the edge.
+      peer: the second end; the same as `own` when the node acts alone.
+      facts: of the `Timing`, as jax arrays.
+    """
+
+    time: jax.Array
+    key: Key
+    own: End
+    peer: End
+    facts: dict[str, Any]
+
+
+class Asynchronous(NamedTuple):
+    """An asynchronous algorithm: rules for ONE event, which touches one node or two.
+
+    Attributes:
+      timing: `topology -> Timing`, on the host; refuses graphs with `ValueError`.
+      init: `(params [n, ...], facts) -> state [n, ...]`; a NamedTuple whose first field is `params`.
+      compute: `(own, event) -> (own, info)`, for a node on its own; `own` is its row of the state. None if that
+        does not happen. `info` may hold `loss` `[]`, and `gradients` if they are not one a loss.
+      meet: `(own, peer, event) -> (own, peer, info)`, for two nodes; None if they never do.
+      flow: `(own, elapsed [], facts) -> own`, how a node's row moves between its events; the engine applies it
+        before an event and before it measures. None: it rests.
+      message: `own -> tree`, what each end sends when two meet: its bits are counted.
+    """
+
+    timing: Callable[[Any], Timing]
+    init: Callable[[Tree, dict[str, Any]], Any]
+    compute: Callable[[Any, Event], tuple[Any, Info]] | None = None
+    meet: Callable[[Any, Any, Event], tuple[Any, Any, Info]] | None = None
+    flow: Callable[[Any, jax.Array, dict[str, Any]], Any] | None = None
+    message: Callable[[Any], Tree] = lambda own: own.params

@@ -9,6 +9,9 @@ import pytest
 
 import dlax
 from dlax import cli, registry
+from dlax.algorithms import ALGORITHMS
+from dlax.algorithms.asynchronous import ASYNCHRONOUS
+from dlax.problems import PROBLEMS
 
 ROOT = Path(dlax.__file__).parent
 
@@ -16,7 +19,7 @@ ROOT = Path(dlax.__file__).parent
 LAYERS = [
     {"types"},
     {"tree", "topology", "data", "models", "optimizers", "tables"},
-    {"mixing", "channel", "problems"},
+    {"mixing", "channel", "problems", "timing"},
     {"algorithms"},
     {"simulate", "results", "claims"},
     {"registry", "theory"},
@@ -76,11 +79,11 @@ def test_importing_the_package_and_its_command_line_waits_for_nothing_heavy():
 
 @pytest.mark.parametrize(
     ("folder", "entries"),
-    [("algorithms", registry.REGISTRY["algorithm"]), ("problems", registry.REGISTRY["problem"])],
+    [("algorithms", ALGORITHMS), ("algorithms/asynchronous", ASYNCHRONOUS), ("problems", PROBLEMS)],
 )
 def test_registries_are_the_factories_on_disk(folder, entries):
-    """A public function that returns an Algorithm or a Problem is registered under its own name."""
-    returns = {"algorithms": "Algorithm", "problems": "Problem"}[folder]
+    """A public function that returns an algorithm or a Problem is registered under its own name."""
+    returns = {"algorithms": "Algorithm", "problems": "Problem"}.get(folder, "Asynchronous")
     found = set()
     for path in (ROOT / folder).glob("*.py"):
         for node in ast.parse(path.read_text()).body:
@@ -92,10 +95,9 @@ def test_registries_are_the_factories_on_disk(folder, entries):
 
 
 def test_each_algorithm_is_a_file_of_its_name():
-    for name in registry.REGISTRY["algorithm"]:
-        assert inspect.getsourcefile(registry.REGISTRY["algorithm"][name]) == str(
-            ROOT / "algorithms" / f"{name}.py"
-        )
+    for folder, entries in (("algorithms", ALGORITHMS), ("algorithms/asynchronous", ASYNCHRONOUS)):
+        for name, factory in entries.items():
+            assert inspect.getsourcefile(factory) == str(ROOT / folder / f"{name}.py")
 
 
 ENTRIES = [(kind, name) for kind, entries in registry.REGISTRY.items() for name in entries]

@@ -95,8 +95,9 @@ def curves(results: Results) -> list[Curve]:
       results: one result or several.
 
     Returns:
-      One curve for every result and every combination of its swept values (columns of `rows` that are neither
-      `seed` nor in `METRICS`), in the order of the results. Equal labels are numbered.
+      One curve for every result and every combination of its swept values (the names in its `runs`; without
+      those, columns of `rows` that are neither `seed` nor in `METRICS`), in the order of the results. Equal labels
+      are numbered.
 
     Raises:
       ValueError: if there is no result, or one has no rows.
@@ -112,7 +113,9 @@ def curves(results: Results) -> list[Curve]:
         rows, nodes = result.to_pandas(), result.nodes_to_pandas()
         numbers = [column for column in METRICS if column in rows]
         rows[numbers] = rows[numbers].astype(float).replace([np.inf, -np.inf], np.nan)
-        swept = [c for c in rows if c != "seed" and c not in METRICS and rows[c].nunique(dropna=False) > 1]
+        # An algorithm may report numbers of its own, which are not swept.
+        named = set(result.runs[0]) if result.runs else set(rows) - set(METRICS)
+        swept = [c for c in rows if c != "seed" and c in named and rows[c].nunique(dropna=False) > 1]
         values = rows[swept].drop_duplicates().to_dict("records") if swept else [{}]
         for i, value in enumerate(values):
             style, share = (colour, dashes, ""), i / max(1, len(values) - 1)
@@ -125,6 +128,15 @@ def curves(results: Results) -> list[Curve]:
             label = ", ".join([name, *_settings(mine)])
             out.append(Curve(label, result, mine, _where(rows, mine), _where(nodes, mine), *style))
     return out
+
+
+def main_axis(results: Results) -> str:
+    """What belongs across: "time" when one of the results is asynchronous, else "round"."""
+    return (
+        "time"
+        if any("exchanges" in row for result in listed(results) for row in result.rows[:1])
+        else "round"
+    )
 
 
 def main_metric(results: Results) -> str:

@@ -11,12 +11,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from dlax.plots.curve import Curve, Results, curves, main_metric, need
+from dlax.plots.curve import Curve, Results, curves, main_axis, main_metric, need
 from dlax.plots.scale import Line, ceiling, is_log, lay_floor, split, unit
 from dlax.plots.style import GREY, blank, count, frame, plain_log
 
 
-def learning_curves(results: Results, metric: str | None = None, x: str = "round") -> Figure:
+def learning_curves(results: Results, metric: str | None = None, x: str | None = None) -> Figure:
     """Draw a metric against rounds, time or bits.
 
     Lines are means over seeds, bands go from the smallest to the largest seed, crosses end diverged runs.
@@ -26,7 +26,7 @@ def learning_curves(results: Results, metric: str | None = None, x: str = "round
     Args:
       results: one result or several, one line each and a line for every swept value.
       metric: a column of the tidy table. Default: `main_metric`.
-      x: the column across, such as "round", "time" or "bits_node".
+      x: the column across, such as "round", "time" or "bits_node". Default: `main_axis`.
 
     Returns:
       The figure.
@@ -36,7 +36,7 @@ def learning_curves(results: Results, metric: str | None = None, x: str = "round
     """
     drawn = curves(results)
     figure, (axes,) = blank(7.2, 4.1)
-    stopped = draw_curves(axes, drawn, metric or main_metric(results), x)
+    stopped = draw_curves(axes, drawn, metric or main_metric(results), x or main_axis(results))
     rows = legend(figure, drawn, stopped)
     figure.set_figheight(4.1 + 0.21 * rows)
     return figure

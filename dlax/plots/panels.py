@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from dlax.plots.curve import Results, curves, listed, main_metric, shared_metrics
+from dlax.plots.curve import Results, curves, listed, main_axis, main_metric, shared_metrics
 from dlax.plots.graphs import MAX_NODES_DRAWN, draw_graphs, size
 from dlax.plots.lines import draw_curves, legend
 from dlax.plots.nodes import draw_partition
@@ -64,7 +64,10 @@ def panel(results: Results) -> Figure:
     widths = [1.25] * len(metrics) + ([1.0] if last else [])
     figure, panels = blank(4.1 * sum(widths), 4.4, 1, len(widths), width_ratios=widths)
     figure.get_layout_engine().set(w_pad=0.1, wspace=0.03)  # type: ignore[union-attr, call-arg]
-    stopped = [draw_curves(axes, drawn, metric) for axes, metric in zip(panels, metrics, strict=False)]
+    stopped = [
+        draw_curves(axes, drawn, metric, main_axis(results))
+        for axes, metric in zip(panels, metrics, strict=False)
+    ]
     heading = "\n".join(part for part in (_experiment(results), panels[0].get_title(loc="left")) if part)
     panels[0].set_title(heading, loc="left", fontsize=8.5, color=GREY)
     if last == "graph":

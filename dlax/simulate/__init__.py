@@ -1,15 +1,26 @@
-"""The only loops. One engine a clock; rounds for now. `dlax.simulate(...)` calls `simulate`."""
+"""The only loops, one engine a clock: rounds and events. `dlax.simulate(...)` calls `simulate`."""
 
 import sys
 from types import ModuleType
 from typing import Any
 
 from dlax.results import Result
+from dlax.simulate.events import run_events
 from dlax.simulate.rounds import Clock, Snapshot, run_rounds, simulate
 from dlax.simulate.streams import STREAMS, stream
 from dlax.simulate.unroll import Unrolled, unroll
 
-__all__ = ["STREAMS", "Clock", "Snapshot", "Unrolled", "run_rounds", "simulate", "stream", "unroll"]
+__all__ = [
+    "STREAMS",
+    "Clock",
+    "Snapshot",
+    "Unrolled",
+    "run_events",
+    "run_rounds",
+    "simulate",
+    "stream",
+    "unroll",
+]
 
 
 class _Callable(ModuleType):

@@ -107,15 +107,7 @@ class Program:
 
     def first_params(self, key: Key, arrays: Arrays) -> Tree:
         """The models `[n, ...]` that a run starts from."""
-        init, n = self.problem.init, self.plan.n
-        start_key = stream(key, "start")
-        if arrays.starts is not None:
-            params = arrays.starts
-        elif self.start == "common":
-            params = tree.broadcast(init(start_key), n)
-        else:
-            params = jax.vmap(init)(jax.random.split(start_key, n))
-        return jax.tree.map(lambda leaf: leaf.astype(_dtype(arrays)), params)
+        return first_params(self.problem, self.plan.n, self.start, key, arrays)
 
     def begin(self, params: Tree, key: Key, hyper: Hyper, arrays: Arrays) -> Any:
         """The algorithm's state at given models."""
@@ -165,7 +157,7 @@ class Program:
         (state, diverged), sums = jax.lax.fori_loop(start, stop, body, (carry, zeros))
         broken = (diverged < 0) & ~tree.all_finite(state.params)
         diverged = jnp.where(broken, stop, diverged)
-        metrics, nodes = self._measure(state.params, arrays)
+        metrics, nodes = measure(self.problem, state.params, arrays)
         # Bits and time add up; everything else that a round reports is averaged over the block.
         means = {k: v if k in ("bits", "time") else v / (stop - start) for k, v in sums.items()}
         return Carry(state, diverged), {**means, **metrics, "diverged": diverged}, nodes
@@ -274,32 +266,44 @@ class Program:
             )
         return function
 
-    def _measure(self, params: Tree, arrays: Arrays) -> tuple[Info, Info]:
-        objective, evaluate = self.problem.objective, self.problem.evaluate
-        merged = tree.node_mean(params)
-        value, grads = jax.value_and_grad(objective)(merged, arrays.local, arrays.shared)
-        metrics = {
-            "objective": value,
-            "grad_norm": jnp.sqrt(tree.squared_norm(grads)),
-            "consensus": tree.consensus(params, merged),
-        }
-        if arrays.minimum is not None:
-            metrics["suboptimality"] = value - arrays.minimum
-        if arrays.optimum is not None:
-            metrics["distance"] = tree.distance_to(params, arrays.optimum)
-        if evaluate is None:
-            return metrics, {}
-        at_once = _EVALUATIONS_AT_ONCE.get(jax.default_backend(), _EVALUATIONS_DEFAULT)
-        nodes = jax.lax.map(lambda one: evaluate(one, arrays.held), params, batch_size=at_once)
-        for name, values in nodes.items():
-            low, high = jnp.min(values), jnp.max(values)
-            metrics[f"{name}_mean"] = jnp.mean(values)
-            metrics[f"{name}_worst"], metrics[f"{name}_best"] = (
-                (low, high) if name == "accuracy" else (high, low)
-            )
-        for name, value in evaluate(merged, arrays.held).items():
-            metrics[f"{name}_merged"] = value
-        return metrics, nodes
+
+def first_params(problem: Functions, n: int, start: Start, key: Key, arrays: Arrays) -> Tree:
+    """The models `[n, ...]` that a run starts from."""
+    start_key = stream(key, "start")
+    if arrays.starts is not None:
+        params = arrays.starts
+    elif start == "common":
+        params = tree.broadcast(problem.init(start_key), n)
+    else:
+        params = jax.vmap(problem.init)(jax.random.split(start_key, n))
+    return jax.tree.map(lambda leaf: leaf.astype(_dtype(arrays)), params)
+
+
+def measure(problem: Functions, params: Tree, arrays: Arrays) -> tuple[Info, Info]:
+    """The metrics of a run `[]`, and those of every node `[n]`."""
+    objective, evaluate = problem.objective, problem.evaluate
+    merged = tree.node_mean(params)
+    value, grads = jax.value_and_grad(objective)(merged, arrays.local, arrays.shared)
+    metrics = {
+        "objective": value,
+        "grad_norm": jnp.sqrt(tree.squared_norm(grads)),
+        "consensus": tree.consensus(params, merged),
+    }
+    if arrays.minimum is not None:
+        metrics["suboptimality"] = value - arrays.minimum
+    if arrays.optimum is not None:
+        metrics["distance"] = tree.distance_to(params, arrays.optimum)
+    if evaluate is None:
+        return metrics, {}
+    at_once = _EVALUATIONS_AT_ONCE.get(jax.default_backend(), _EVALUATIONS_DEFAULT)
+    nodes = jax.lax.map(lambda one: evaluate(one, arrays.held), params, batch_size=at_once)
+    for name, values in nodes.items():
+        low, high = jnp.min(values), jnp.max(values)
+        metrics[f"{name}_mean"] = jnp.mean(values)
+        metrics[f"{name}_worst"], metrics[f"{name}_best"] = (low, high) if name == "accuracy" else (high, low)
+    for name, value in evaluate(merged, arrays.held).items():
+        metrics[f"{name}_merged"] = value
+    return metrics, nodes
 
 
 def functions(problem: Problem) -> Functions:

@@ -18,7 +18,7 @@ from dlax.channel import linear
 from dlax.results import METRICS, Result
 from dlax.simulate.program import Arrays, Carry, Hyper, MissingFact, Program, Start, functions
 from dlax.topology import Topology, edge_table
-from dlax.types import Algorithm, Channel, Execution, Problem
+from dlax.types import Algorithm, Asynchronous, Channel, Execution, Problem
 
 Build = Callable[[Hyper], tuple[Algorithm, Channel]]
 
@@ -67,19 +67,36 @@ class Ready:
 
     def __call__(self, hyper: Hyper) -> tuple[Algorithm, Channel]:
         """The algorithm with these hyper-parameters, and the channel."""
-        if isinstance(self.algorithm, Algorithm):
-            return self.algorithm, self.channel
-        return self.algorithm(**hyper), self.channel
+        made = self.algorithm if isinstance(self.algorithm, Algorithm) else self.algorithm(**hyper)
+        if not isinstance(made, Algorithm):
+            raise ValueError("simulate: an asynchronous algorithm takes a duration, not rounds")
+        return made, self.channel
+
+
+@dataclass(frozen=True)
+class ReadyEvents:
+    """Builds from an asynchronous algorithm, or a factory of one."""
+
+    algorithm: Any
+
+    def __call__(self, hyper: Hyper) -> Asynchronous:
+        """The algorithm with these hyper-parameters."""
+        ready = isinstance(self.algorithm, Asynchronous | Algorithm)
+        made = self.algorithm if ready else self.algorithm(**hyper)
+        if not isinstance(made, Asynchronous):
+            raise ValueError("simulate: this algorithm takes rounds, not a duration")
+        return made
 
 
 def simulate(
-    algorithm: Algorithm | Callable[..., Algorithm],
+    algorithm: Algorithm | Callable[..., Algorithm] | Asynchronous | Callable[..., Asynchronous],
     problem: Problem,
     topology: Topology,
     *,
     channel: Channel = linear(),
-    rounds: int,
-    eval_every: int | None = None,
+    rounds: int | None = None,
+    duration: float | None = None,
+    eval_every: float | None = None,
     seeds: int | Sequence[int] = 1,
     hyper: Mapping[str, float | Sequence[float]] | None = None,
     **options: Any,
@@ -88,15 +105,18 @@ def simulate(
 
     Args:
       algorithm: an `Algorithm`, or a factory such as `dsgd` whose arguments left of `*` come from `hyper`. A
-        factory called again with other values does not compile again; a new `Algorithm` does.
+        factory called again with other values does not compile again; a new `Algorithm` does. An
+        `Asynchronous` algorithm, or its factory, takes a `duration` in place of `rounds`.
       problem: what the nodes minimise.
       topology: who hears whom; its n must be the problem's.
-      channel: how messages travel.
+      channel: how messages travel; asynchronous algorithms take none.
       rounds: T, rounds to run.
-      eval_every: rounds between evaluations; by default there are 20.
+      duration: simulated time to run, of asynchronous algorithms.
+      eval_every: rounds, or time, between evaluations; by default there are 20.
       seeds: how many seeds (0, 1, ...), or which.
       hyper: traced options of the factory; lists are swept, and combine with every seed and one another.
-      **options: those of `run_rounds`: `start`, `participation`, `precision`, `execution`, `clock`, `label`.
+      **options: those of `run_rounds`: `start`, `participation`, `precision`, `execution`, `clock`, `label`; or of
+        `run_events`: `start`, `precision`, `label`, `one_at_a_time`.
 
     Returns:
       The result, with a row for round 0 and for every evaluation after it.
@@ -106,21 +126,36 @@ def simulate(
     """
     if hyper:
         check_hyper(algorithm, hyper)
+    if (rounds is None) == (duration is None):
+        raise ValueError("simulate: give rounds, or the duration of an asynchronous algorithm, and not both")
+    values = {k: list(np.atleast_1d(np.asarray(v, float))) for k, v in (hyper or {}).items()}
+    which = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    if duration is not None:
+        from dlax.simulate.events import run_events  # which builds on this module
+
+        if not channel.plain:
+            raise ValueError("simulate: an asynchronous algorithm takes no channel")
+        every = eval_every if eval_every is not None else duration / 20 or 1.0
+        return run_events(
+            ReadyEvents(algorithm), problem, topology, duration=duration, eval_every=every, seeds=which,
+            hyper=values, **options,
+        )  # fmt: skip
+    assert rounds is not None
     return run_rounds(
-        Ready(algorithm, channel),
+        Ready(algorithm, channel),  # type: ignore[arg-type]
         problem,
         topology,
         rounds=rounds,
-        eval_every=eval_every or max(1, rounds // 20),
-        seeds=list(range(seeds)) if isinstance(seeds, int) else list(seeds),
-        hyper={k: list(np.atleast_1d(np.asarray(v, float))) for k, v in (hyper or {}).items()},
+        eval_every=int(eval_every or max(1, rounds // 20)),
+        seeds=which,
+        hyper=values,
         **options,
     )
 
 
-def check_hyper(algorithm: Algorithm | Callable[..., Algorithm], hyper: Mapping[str, Any]) -> None:
+def check_hyper(algorithm: Any, hyper: Mapping[str, Any]) -> None:
     """Refuses `hyper` for a ready algorithm, and names that its factory does not trace."""
-    if isinstance(algorithm, Algorithm):
+    if isinstance(algorithm, Algorithm | Asynchronous):
         raise ValueError(
             "simulate: hyper needs a factory such as dlax.algorithms.dsgd, got a ready Algorithm"
         )
@@ -201,7 +236,7 @@ def run_rounds(
             execution=_choose(execution, problem),
             start=start,
         )
-        runs, keys, values = _runs(seeds, hyper, dtype)
+        runs, keys, values = runs_of(seeds, hyper, dtype)
         columns = set(hyper if swept is None else swept) | {"seed"}
         runs = [{name: value for name, value in run.items() if name in columns} for run in runs]
         compiled, arrays = _with_facts(program, topology, len(runs) > 1, keys, values, arrays)
@@ -223,7 +258,7 @@ def run_rounds(
             )
             metrics, by_node = jax.device_get((metrics, by_node))
             rows = rows + _rows(runs, stop, metrics, rows[-len(runs) :], problem.n)
-            nodes = _node_rows(runs, by_node, topology, problem)
+            nodes = node_rows(runs, by_node, topology, problem)
             t, fresh = stop, False
             seconds = {**seconds, "run": before + time.perf_counter() - clock_start}
             if on_block and on_block(Snapshot(t, carry, rows, nodes, seconds)):
@@ -236,7 +271,7 @@ def run_rounds(
         config={},
         rows=rows,
         nodes=nodes,
-        edges=_edges(topology),
+        edges=edges_of(topology),
         partition=None if problem.table is None else np.asarray(problem.table),
         seconds=seconds,
         params=params,
@@ -259,7 +294,9 @@ def _choose(execution: Execution | Literal["auto"], problem: Problem) -> Executi
 
 
 @dataclass
-class _Compiled:
+class Compiled:
+    """A run's compiled functions, and the seconds it took to make them: 0 if they were found."""
+
     init: Callable[..., Carry]
     block: Callable[..., Any]
     seconds: float
@@ -270,21 +307,17 @@ class _Cache:
     """Compiled programs by identity and shapes, least recently used out first."""
 
     size: int = 16
-    entries: OrderedDict[Any, _Compiled] = field(default_factory=OrderedDict)
+    entries: OrderedDict[Any, Compiled] = field(default_factory=OrderedDict)
 
 
 _CACHE = _Cache()
 
 
-def _compile(program: Program, several: bool, keys: Any, values: Any, arrays: Arrays) -> _Compiled:
+def _compile(program: Program, several: bool, keys: Any, values: Any, arrays: Arrays) -> Compiled:
     """Compiles init and block ahead of time, or finds them; `seconds` is 0 when found."""
-    leaves, structure = jax.tree.flatten((keys, values, arrays))
-    shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
-    identity = (program, several, shapes, structure, jax.default_backend())
-    if identity in _CACHE.entries:
-        _CACHE.entries.move_to_end(identity)
-        found = _CACHE.entries[identity]
-        return _Compiled(found.init, found.block, 0.0)
+    identity, found = find_compiled(program, several, (keys, values, arrays))
+    if found is not None:
+        return found
     begin = time.perf_counter()
     init, block = program.init, program.block
     if several:
@@ -300,7 +333,23 @@ def _compile(program: Program, several: bool, keys: Any, values: Any, arrays: Ar
         t = jax.ShapeDtypeStruct((), jnp.int32)
         compiled_block = jax.jit(block, donate_argnums=2).lower(t, t, carry, keys, values, arrays).compile()
         compiled_init = compiling.result()
-    made = _Compiled(compiled_init, compiled_block, time.perf_counter() - begin)
+    return keep_compiled(identity, Compiled(compiled_init, compiled_block, time.perf_counter() - begin))
+
+
+def find_compiled(program: Any, several: bool, arguments: Any) -> tuple[Any, Compiled | None]:
+    """The identity of a program on arguments of these shapes, and what was compiled for it before."""
+    leaves, structure = jax.tree.flatten(arguments)
+    shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
+    identity = (program, several, shapes, structure, jax.default_backend())
+    if identity not in _CACHE.entries:
+        return identity, None
+    _CACHE.entries.move_to_end(identity)
+    found = _CACHE.entries[identity]
+    return identity, Compiled(found.init, found.block, 0.0)
+
+
+def keep_compiled(identity: Any, made: Compiled) -> Compiled:
+    """Remembers what was compiled; forgets what was used least recently."""
     _CACHE.entries[identity] = made
     while len(_CACHE.entries) > _CACHE.size:
         _CACHE.entries.popitem(last=False)
@@ -317,7 +366,7 @@ _ASKED: dict[Program, tuple[str, ...]] = {}  # facts that a program's algorithm 
 
 def _with_facts(
     program: Program, topology: Topology, several: bool, keys: Any, values: Any, arrays: Arrays
-) -> tuple[_Compiled, Arrays]:
+) -> tuple[Compiled, Arrays]:
     """Compiles; adds what the algorithm asks of the topology, which can be dear, and only that."""
     names = list(_ASKED.get(program, ()))
     dtype = arrays.clock["gradient"].dtype
@@ -385,7 +434,7 @@ def _place(leaf: Any, dtype: type) -> jax.Array:
     return placed
 
 
-def _runs(
+def runs_of(
     seeds: Sequence[int], hyper: Mapping[str, Sequence[float]], dtype: type
 ) -> tuple[list[dict[str, Any]], jax.Array, Hyper]:
     """Every seed with every combination of swept values; without a leading axis when there is one run."""
@@ -415,9 +464,10 @@ def _rows(
     return rows
 
 
-def _node_rows(
+def node_rows(
     runs: list[dict[str, Any]], by_node: dict[str, Any], topology: Topology, problem: Problem
 ) -> list[dict[str, Any]]:
+    """One row a (run, node)."""
     samples = None if problem.table is None else np.asarray(problem.table).sum(axis=1)
     values = {name: np.asarray(value).reshape(len(runs), -1) for name, value in by_node.items()}
     rows = []
@@ -430,7 +480,7 @@ def _node_rows(
     return rows
 
 
-def _edges(topology: Topology) -> np.ndarray:
+def edges_of(topology: Topology) -> np.ndarray:
     """Undirected edges once, directed ones as they are."""
     edges = np.asarray(topology.edges)
     if topology.is_directed or len(edges) == 0:

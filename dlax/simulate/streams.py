@@ -12,7 +12,7 @@ import jax
 
 from dlax.types import Key
 
-STREAMS = ("start", "data", "graph", "channel", "faults", "algorithm")
+STREAMS = ("start", "data", "graph", "channel", "faults", "algorithm", "events")
 
 
 def stream(key: Key, name: str) -> Key:
