@@ -1,4 +1,4 @@
-"""The command line: run, sweep, reproduce, list, topology, plot, bench."""
+"""The command line: run, sweep, reproduce, list, topology, plot, table, bench."""
 
 import json
 import sys
@@ -241,6 +241,32 @@ def plot(
 
 
 @app.command()
+def table(
+    paths: Annotated[list[Path], typer.Argument(help="A sweep's folder, or run directories.")],
+    metric: Annotated[str | None, typer.Option(help="Column of the tidy table; default: accuracy.")] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="What goes across, such as topology; default: the algorithm.")
+    ] = None,
+    form: Annotated[str, typer.Option("--format", help="markdown, latex or text.")] = "markdown",
+    out: Annotated[Path | None, typer.Option(help="A file; default: the screen.")] = None,
+) -> None:
+    """Lay a sweep out as a table, mean ± standard deviation over seeds, at the best of what vmap swept."""
+    from dlax import rundir
+    from dlax.ablation import ablation
+    from dlax.results import Result
+
+    folders = [folder for path in paths for folder in rundir.find_runs(path)]
+    made = ablation([Result.load(folder) for folder in folders], metric=metric, columns=columns)
+    text = made.text(form) + "\n"
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text)
+        console.print(str(out), highlight=False)
+
+
+@app.command()
 def bench(
     names: Annotated[list[str] | None, typer.Argument(help="Groups of rows; default: all.")] = None,
     json_file: Annotated[
@@ -290,10 +316,11 @@ def draw(
             raise ValueError(f"plot: unknown picture {name!r}; choose from {known}{near}")
     folder.mkdir(parents=True, exist_ok=True)
     files = []
+    available = plots.available(results)
     for name, picture in plots.PLOTS.items():
-        if only and name not in only:
+        if name not in (only or (available if name == "heat_map" else plots.PLOTS)):
             continue
-        options = {"metric": metric} if metric and name == "learning_curves" else {}
+        options = {"metric": metric} if metric and name in ("learning_curves", "heat_map") else {}
         try:
             figure = picture(results, **options)
         except ValueError:
@@ -303,6 +330,13 @@ def draw(
         path = folder / f"{name}.png"
         plots.save(figure, path)
         files.append(path)
+    if not only and "heat_map" in available:
+        from dlax.ablation import ablation
+
+        laid_out = ablation(results, metric=metric)
+        for form, ending in (("markdown", "md"), ("latex", "tex")):
+            files.append(folder / f"table.{ending}")
+            files[-1].write_text(laid_out.text(form) + "\n")
     if not only:
         files.append(report.write_report(results, folder / "report.html", title=folder.name))
     return files

@@ -23,6 +23,7 @@ LAYERS = [
     {"algorithms"},
     {"simulate", "results", "claims"},
     {"registry", "theory"},
+    {"ablation"},
     {"rundir", "checkpoint", "config", "experiment"},
     {"plots", "report", "bench", "trackers"},
     {"papers"},

@@ -53,12 +53,16 @@ def quadratic():
 
 @pytest.fixture(scope="module")
 def four():
-    return [
+    results = [
         make("dsgd, ring", level=0.7),
         make("dsgd, complete", edges=COMPLETE, consensus=3e-14),
         make("gt, ring", died={1: 30}),
         make("gt, complete", edges=COMPLETE, consensus=0.0),
     ]
+    for result in results:
+        algorithm, graph = result.label.split(", ")
+        result.config |= {"algorithm": {"name": algorithm}, "topology": {"name": graph}}
+    return results
 
 
 def table(result, metric):

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from dlax.plots.curve import Curve, curves, main_metric
 from dlax.plots.graphs import MAX_NODES_DRAWN, MAX_PANELS, graph, size
+from dlax.plots.heat import heat_map
 from dlax.plots.lines import accuracy_against_bits, consensus, learning_curves
 from dlax.plots.nodes import accuracy_per_node, partition
 from dlax.plots.panels import available, panel
@@ -34,6 +35,7 @@ PLOTS: dict[str, Callable[[Sequence[Result]], Figure]] = {
     "graph": graph,
     "partition": partition,
     "panel": panel,
+    "heat_map": heat_map,
 }
 
 __all__ = [
@@ -52,6 +54,7 @@ __all__ = [
     "curves",
     "frame",
     "graph",
+    "heat_map",
     "learning_curves",
     "main_metric",
     "panel",

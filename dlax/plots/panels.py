@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
+from dlax.ablation import factors
 from dlax.plots.curve import Results, curves, listed, main_axis, main_metric, shared_metrics
 from dlax.plots.graphs import MAX_NODES_DRAWN, draw_graphs, size
 from dlax.plots.lines import draw_curves, legend
@@ -38,6 +39,7 @@ def available(results: Results) -> list[str]:
         "graph": all(0 < size(result) <= MAX_NODES_DRAWN for result in results),
         "partition": any(result.partition is not None for result in results),
         "panel": main,
+        "heat_map": len(results) > 1 and len(factors(results)) > 1,
     }
     return [name for name, fit in fits.items() if fit]
 

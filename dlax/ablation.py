@@ -1,0 +1,239 @@
+"""A sweep as one table: what its runs differ in along both sides, a metric with its spread over seeds inside."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dlax.registry import suggest
+from dlax.results import METRICS, Result
+
+_LESS_IS_BETTER = ("loss", "suboptimality", "distance", "consensus", "objective", "grad_norm")
+FORMATS = {"markdown": "github", "latex": "latex_raw", "text": "simple"}  # tabulate's names
+
+
+@dataclass(frozen=True, eq=False)
+class Ablation:
+    """A metric at the end of every run of a sweep, laid out.
+
+    Attributes:
+      metric: what is in the cells.
+      mean: over the seeds, rows (a MultiIndex of factors) by columns; NaN where nothing is finite.
+      spread: standard deviation over the seeds (n − 1 below the sum; NaN for one seed).
+      chosen: per cell, the swept values that were best on average over seeds, such as {"algorithm.lr": 0.1}.
+      diverged: per cell, how many runs of the sweep diverged, at any swept value.
+      seeds: how many seeds a mean is over, at most.
+      maximise: whether more is better.
+    """
+
+    metric: str
+    mean: pd.DataFrame
+    spread: pd.DataFrame
+    chosen: pd.DataFrame
+    diverged: pd.DataFrame
+    seeds: int
+    maximise: bool
+
+    @property
+    def best(self) -> pd.DataFrame:
+        """The best cell of every row: True there."""
+        ends = self.mean.max(axis=1) if self.maximise else self.mean.min(axis=1)
+        return self.mean.eq(ends, axis=0)
+
+    def text(self, form: str = "markdown") -> str:
+        """The table as text, mean ± spread, the best of a row in bold.
+
+        Args:
+          form: "markdown", "latex" (with booktabs) or "text".
+
+        Raises:
+          ValueError: if the form is none of these.
+        """
+        if form not in FORMATS:
+            known = ", ".join(FORMATS)
+            raise ValueError(f"table: format must be one of {known}, got {form!r}{suggest(form, FORMATS)}")
+        from tabulate import tabulate
+
+        percent = self.metric.startswith("accuracy")
+        best = self.best
+
+        def cell(row: Any, column: Any) -> str:
+            mean, spread = self.mean.loc[row, column], self.spread.loc[row, column]
+            if not np.isfinite(mean):
+                return "diverged" if self.diverged.loc[row, column] else ""
+            scale, digits = (100.0, ".1f") if percent else (1.0, ".3g")
+            words = f"{scale * mean:{digits}}"
+            words += f" ± {scale * spread:{'.1f' if percent else '.1g'}}" if np.isfinite(spread) else ""
+            words += "*" if self.diverged.loc[row, column] else ""
+            if form == "latex":
+                words = words.replace("±", r"$\pm$")
+                return rf"\textbf{{{words}}}" if best.loc[row, column] else words
+            return f"**{words}**" if best.loc[row, column] and form == "markdown" else words
+
+        names = list(self.mean.index.names)
+        rows = [
+            [
+                *map(_plain, row if isinstance(row, tuple) else (row,)),
+                *(cell(row, c) for c in self.mean.columns),
+            ]
+            for row in self.mean.index
+        ]
+        heads = [*map(_short, names), *map(_plain, self.mean.columns)]
+        if form != "latex":
+            return tabulate(rows, heads, tablefmt=FORMATS[form], disable_numparse=True)
+        rows = [[*map(_latex, line[: len(names)]), *line[len(names) :]] for line in rows]
+        drawn = tabulate(rows, map(_latex, heads), tablefmt="latex_raw", disable_numparse=True)
+        # Its booktabs form would escape the bold cells.
+        for rule in ("toprule", "midrule", "bottomrule"):
+            drawn = drawn.replace(r"\hline", rf"\{rule}", 1)
+        return drawn
+
+
+def ablation(
+    results: Sequence[Result],
+    *,
+    metric: str | None = None,
+    columns: str | None = None,
+    maximise: bool | None = None,
+) -> Ablation:
+    """Lays the last row of every run of a sweep out as a table.
+
+    Factors are the dotted paths in which the configs of the results differ; of specs with different names the
+    options count only where they differ under one name. One factor goes across, all others down. Values swept by
+    `vmap` do not make cells: the best of them, on average over seeds, fills the cell, among those for which no seed
+    diverged. The choice is by the metric shown: on held-out data that flatters every cell a little.
+
+    Args:
+      results: of a sweep, one a combination.
+      metric: a column of the tidy table; default the first of accuracy_merged, accuracy_mean, suboptimality,
+        distance, objective that all results have.
+      columns: the factor that goes across; default the algorithm, or the last one.
+      maximise: whether more is better; default by the metric.
+
+    Returns:
+      The table.
+
+    Raises:
+      ValueError: if there are no results, they differ in nothing, or a name is unknown.
+    """
+    if not results:
+        raise ValueError("table: there is no result")
+    found = factors(results)
+    if not found:
+        raise ValueError("table: the results differ in nothing; a table needs the runs of a sweep")
+    metric = metric or _main(results)
+    for result in results:
+        if not result.rows or metric not in result.rows[-1]:
+            known = [name for name in METRICS if result.rows and name in result.rows[-1]]
+            raise ValueError(
+                f"table: {result.label} has no metric {metric!r}; it has {', '.join(known)}{suggest(metric, known)}"
+            )
+    if columns is not None and columns not in found:
+        raise ValueError(
+            f"table: the results do not differ in {columns!r}, but in {', '.join(found)}{suggest(columns, found)}"
+        )
+    if maximise is None:
+        maximise = not any(word in metric for word in _LESS_IS_BETTER)
+    across = columns or next((path for path in found if path.startswith("algorithm")), list(found)[-1])
+    down = [path for path in found if path != across] or ["label"]
+    cells = []
+    for number, result in enumerate(results):
+        keys = {path: found[path][number] for path in found} | {"label": metric}
+        cells.append({**{p: keys[p] for p in [*down, across]}, **_cell(result, metric, maximise)})
+    table = pd.DataFrame(cells)
+    if table.duplicated([*down, across]).any():
+        raise ValueError("table: two results have the same settings; give the runs of one sweep")
+    rows = list(dict.fromkeys(table[down].itertuples(index=False, name=None)))
+    index = pd.MultiIndex.from_tuples(rows, names=down)
+    order = pd.Index(list(dict.fromkeys(table[across])), name=across)
+
+    def laid_out(value: str) -> pd.DataFrame:
+        frame = table.set_index([*down, across])[value].unstack(across)
+        return frame.set_axis(pd.MultiIndex.from_tuples(map(_tuple, frame.index), names=down)).reindex(
+            index=index, columns=order
+        )
+
+    return Ablation(
+        metric,
+        laid_out("mean").astype(float),
+        laid_out("spread").astype(float),
+        laid_out("chosen"),
+        laid_out("diverged").fillna(0).astype(int),
+        int(table["seeds"].max()),
+        maximise,
+    )
+
+
+def factors(results: Sequence[Result]) -> dict[str, list[Any]]:
+    """What the configs of the results differ in: dotted path -> its value in every result, in order."""
+    flat = [_flatten(result.config) for result in results]
+    paths = list(dict.fromkeys(itertools.chain.from_iterable(flat)))
+    varied = [p for p in paths if p != "label" and len({repr(config.get(p)) for config in flat}) > 1]
+    named = [path for path in varied if path.endswith(".name")]
+
+    def own(path: str) -> bool:
+        """Whether an option varies among results whose specs around it have the same names."""
+        around = [name for name in named if name != path and path.startswith(name.removesuffix("name"))]
+        groups: dict[str, set[str]] = {}
+        for config in flat:
+            groups.setdefault(repr([config.get(n) for n in around]), set()).add(repr(config.get(path)))
+        return any(len(values) > 1 for values in groups.values())
+
+    kept = [path for path in varied if own(path)]
+    return {path.removesuffix(".name"): [config.get(path) for config in flat] for path in kept}
+
+
+def _cell(result: Result, metric: str, maximise: bool) -> dict[str, Any]:
+    """Mean and spread over seeds of the best swept value."""
+    last = result.to_pandas().groupby("round").get_group(result.rows[-1]["round"])
+    swept = [name for name in (result.runs[0] if result.runs else {}) if name != "seed"]
+    bad = last["diverged"] >= 0 if "diverged" in last else pd.Series(False, last.index)
+    best: dict[str, Any] = {"mean": np.nan, "spread": np.nan, "chosen": {}, "seeds": 0}
+    for values, part in last.groupby(swept, sort=False) if swept else [((), last)]:
+        if bad[part.index].any() or not np.isfinite(part[metric].astype(float)).all():
+            continue
+        mean = float(part[metric].mean())
+        if not np.isfinite(best["mean"]) or (mean > best["mean"] if maximise else mean < best["mean"]):
+            spread = float(part[metric].std(ddof=1)) if len(part) > 1 else np.nan
+            chosen = dict(zip(swept, values if isinstance(values, tuple) else (values,), strict=True))
+            best = {"mean": mean, "spread": spread, "chosen": chosen, "seeds": len(part)}
+    return {**best, "diverged": int(bad.sum())}
+
+
+def _main(results: Sequence[Result]) -> str:
+    wanted = ("accuracy_merged", "accuracy_mean", "suboptimality", "distance", "objective")
+    shared = [name for name in wanted if all(name in result.rows[-1] for result in results if result.rows)]
+    if not shared:
+        raise ValueError(f"table: the results share none of the metrics {', '.join(wanted)}")
+    return shared[0]
+
+
+def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted path -> value; lists are values."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and key not in ("vmap", "grid"):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        elif key not in ("vmap", "grid"):
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _tuple(row: Any) -> tuple[Any, ...]:
+    return row if isinstance(row, tuple) else (row,)
+
+
+def _short(path: str) -> str:
+    """The last part of a dotted path: what a table's head says."""
+    return str(path).rpartition(".")[2]
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _latex(text: str) -> str:
+    return text.replace("_", r"\_").replace("%", r"\%").replace("&", r"\&")

@@ -1,0 +1,142 @@
+"""A sweep as a table: what varies, what is in a cell, and the text that a paper takes."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from dlax import cli, plots
+from dlax.ablation import ablation, factors
+from dlax.results import Result
+
+
+def result(config, values, *, metric="accuracy_merged", diverged=(), swept="algorithm.lr"):
+    """Last rows by (swept value, seed)."""
+    rows, runs = [], []
+    for value, by_seed in values.items():
+        for seed, number in enumerate(by_seed):
+            run = {"seed": seed} | ({swept: value} if swept else {})
+            runs.append(run)
+            rows.append({**run, "round": 5, metric: number, "diverged": 3 if value in diverged else -1})
+    first = [{**row, "round": 0, metric: 0.0, "diverged": -1} for row in rows]
+    return Result(
+        label=str(config), config=config, rows=first + rows, nodes=[], edges=np.zeros((0, 2)), runs=runs
+    )
+
+
+def config(algorithm, topology, alpha, **options):
+    return {
+        "label": f"{algorithm} {topology} {alpha}",
+        "nodes": 4,
+        "algorithm": {"name": algorithm, "lr": 0.1, **options},
+        "topology": {"name": topology, "weights": {"name": "metropolis"}},
+        "problem": {"name": "x", "partition": {"name": "dirichlet", "alpha": alpha}},
+        "vmap": {"algorithm.lr": [0.1, 0.2]},
+    }
+
+
+def sweep():
+    cells = {
+        ("dsgd", "ring", 0.1): {0.1: [0.5, 0.7], 0.2: [0.8, 0.9]},
+        ("dsgd", "ring", 1.0): {0.1: [0.9, 0.9], 0.2: [0.8, 0.8]},
+        ("track", "ring", 0.1): {0.1: [0.6, 0.6], 0.2: [0.99, 0.99]},
+        ("track", "ring", 1.0): {0.1: [0.95, 0.97], 0.2: [0.1, 0.1]},
+    }
+    return [
+        result(config(*key, **({"extra": 1} if key[0] == "track" else {})), values,
+               diverged=(0.2,) if key == ("track", "ring", 0.1) else ())
+        for key, values in cells.items()
+    ]  # fmt: skip
+
+
+def test_factors_are_what_configs_differ_in():
+    assert factors(sweep()) == {
+        "algorithm": ["dsgd", "dsgd", "track", "track"],
+        "problem.partition.alpha": [0.1, 1.0, 0.1, 1.0],
+    }
+    options = [result(config("dsgd", "ring", 1, k=k), {0.1: [1]}) for k in (1, 5)]
+    options += [result(config("track", "ring", 1, k=k), {0.1: [1]}) for k in (1, 5)]
+    assert list(factors(options)) == ["algorithm", "algorithm.k"]
+
+
+def test_a_cell_is_the_mean_of_the_best_swept_value_that_never_diverged():
+    table = ablation(sweep())
+    assert table.metric == "accuracy_merged" and table.maximise and table.seeds == 2
+    np.testing.assert_allclose(table.mean.to_numpy(), [[0.85, 0.6], [0.9, 0.96]])
+    np.testing.assert_allclose(table.spread.to_numpy(), [[np.sqrt(0.005), 0], [0, np.sqrt(0.0002)]])
+    assert table.chosen.to_numpy().tolist() == [
+        [{"algorithm.lr": 0.2}, {"algorithm.lr": 0.1}],
+        [{"algorithm.lr": 0.1}, {"algorithm.lr": 0.1}],
+    ]
+    assert table.diverged.to_numpy().tolist() == [[0, 2], [0, 0]]
+    assert table.best.to_numpy().tolist() == [[True, False], [False, True]]
+    assert list(table.mean.columns) == ["dsgd", "track"]
+    turned = ablation(sweep(), columns="problem.partition.alpha")
+    np.testing.assert_allclose(turned.mean.to_numpy(), table.mean.to_numpy().T)
+    least = ablation(sweep(), maximise=False)
+    assert least.mean.to_numpy()[0, 0] == pytest.approx(0.6)
+
+
+def test_text():
+    table = ablation(sweep())
+    lines = table.text().splitlines()
+    assert [part.strip() for part in lines[0].split("|")[1:-1]] == ["alpha", "dsgd", "track"]
+    assert [part.strip() for part in lines[2].split("|")[1:-1]] == ["0.1", "**85.0 ± 7.1**", "60.0 ± 0.0*"]
+    latex = table.text("latex")
+    assert latex.count(r"\toprule") == latex.count(r"\midrule") == latex.count(r"\bottomrule") == 1
+    assert r"\textbf{85.0 $\pm$ 7.1}" in latex and r"\hline" not in latex
+    assert "**" not in table.text("text")
+    dead = ablation([result(config(a, "ring", 1), {0.1: [np.nan]}, diverged=(0.1,)) for a in ("p_a", "q")])
+    assert "diverged" in dead.text() and r"p\_a" in dead.text("latex")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ablation([]), "there is no result"),
+        (lambda: ablation(sweep()[:1]), "differ in nothing"),
+        (lambda: ablation([*sweep(), sweep()[0]]), "two results have the same settings"),
+        (lambda: ablation(sweep(), metric="accuracy_merge"), "did you mean 'accuracy_merged'"),
+        (lambda: ablation(sweep(), columns="alpha"), "do not differ in 'alpha', but in algorithm, problem"),
+        (lambda: ablation(sweep()).text("html"), "format must be one of markdown, latex, text, got 'html'"),
+        (
+            lambda: ablation([result(config(a, "ring", 1), {1: [1]}, metric="x") for a in "ab"]),
+            "share none of",
+        ),
+    ],
+)
+def test_mistakes_are_explained(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_heat_map_says_every_number():
+    figure = plots.heat_map(sweep())
+    texts = {text.get_text() for text in figure.axes[0].texts}
+    assert texts == {"85.0", "60.0*", "90.0", "96.0"}
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["alpha 0.1", "alpha 1"]
+    assert len(figure.axes[0].patches) == 2
+    losses = [result(config(a, "ring", b), {0.1: [v]}, metric="objective") for a, b, v in
+              [("a", 1, 1.0), ("a", 2, 0.1), ("b", 1, 10.0), ("b", 2, 1e-3)]]  # fmt: skip
+    image = plots.heat_map(losses).axes[0].images[0].get_array()
+    assert image[1, 1] > image[1, 0] > image[0, 0] > image[0, 1]  # less is better, and darker
+
+
+def test_a_sweep_leaves_tables_and_a_heat_map_and_the_command_prints_one(tmp_path):
+    raw = {
+        "nodes": 4, "rounds": 4, "seeds": 2, "problem": "quadratic", "topology": "ring", "algorithm": "dsgd",
+        "grid": {"algorithm": ["dsgd", "gradient_tracking"], "topology": ["ring", "complete"]},
+    }  # fmt: skip
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(raw))
+    run = CliRunner().invoke(cli.app, ["sweep", str(tmp_path / "sweep.yaml"), "--out", str(tmp_path / "out")])
+    assert run.exit_code == 0, run.output
+    assert {"heat_map.png", "table.md", "table.tex"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    made = CliRunner().invoke(cli.app, ["table", str(tmp_path / "out"), "--metric", "distance"])
+    assert made.exit_code == 0 and "gradient_tracking" in made.output and "complete" in made.output
+    frame = pd.read_csv(tmp_path / "out" / "metrics.csv")
+    least = frame[(frame["round"] == 4)].groupby("label")["distance"].mean().min()
+    assert f"**{least:.3g}" in made.output
+    file = tmp_path / "t.tex"
+    CliRunner().invoke(cli.app, ["table", str(tmp_path / "out"), "--format", "latex", "--out", str(file)])
+    assert r"\toprule" in file.read_text()
