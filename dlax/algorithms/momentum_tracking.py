@@ -31,7 +31,7 @@ def momentum_tracking(
         U ← β U + G(X);   X ← W X − lr (U − C);   C ← W (C − U) + U    U₀ = C₀ = 0
 
     Exact: with full gradients and a constant lr the nodes reach the optimum, however the data are split. β = 0 is
-    gradient tracking with models mixed before the step.
+    gradient tracking (DIGing, over changing graphs as published).
 
     Args:
       lr: step size.
