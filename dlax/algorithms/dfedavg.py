@@ -36,7 +36,8 @@ def dfedavg(
 
     The paper's V ← V − lr G(V) + θ (V − V_before), written with a velocity. Without momentum this is `dsgd` with K
     local steps (Local-DSGD); with it, it is not `dsgd` with the optimiser sgd, whose velocity outlives the round. Not
-    exact: the bias grows with K. The paper has symmetric W; its quantised version is a channel.
+    exact: the bias grows with K. The paper has symmetric W; its quantised
+    version, which mixes X + Q(V − X), is left to channels.
 
     Args:
       lr: step size.

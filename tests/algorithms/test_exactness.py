@@ -225,17 +225,14 @@ def test_plain_dsgd_over_a_digraph_tends_to_another_optimum():
 
 
 def test_scaling_by_ones_own_gradients_leads_astray_and_an_agreed_scale_does_not():
-    """Step sizes 0.1/√t: DAdam stalls, the mean model of decentralised AMSGrad goes on to the optimum."""
-    schedule = inverse_sqrt(rounds=1)
-    for rounds in (ROUNDS // 3, ROUNDS):
-        astray, right = (
-            error(
-                final(functools.partial(factory, schedule=schedule), rounds=rounds, lr=0.1)[0].mean(axis=0)[
-                    None
-                ]
-            )
-            for factory in (dadam, decentralized_amsgrad)
+    """Step sizes 0.1/√t: DAdam settles at a wrong point, decentralised AMSGrad goes on to the optimum."""
+    late = []
+    for factory in (dadam, decentralized_amsgrad):
+        decaying = functools.partial(factory, schedule=inverse_sqrt(rounds=1))
+        result = simulate(
+            decaying, PROBLEM, RING, rounds=20_000, eval_every=10_000, precision="float64", hyper={"lr": 0.1}
         )
-        print(rounds, astray, right)
-    assert astray > 1e-2
-    assert right < 1e-4 * astray
+        late.append([row["distance"] for row in result.rows[1:]])
+    (before, astray), (earlier, right) = late
+    assert astray > 0.99 * before and astray > 0.1
+    assert right < earlier / 2 and right < 1e-4 * astray
