@@ -1,4 +1,8 @@
-"""Algorithms, one file each: a factory of options that returns the pair (init, step)."""
+"""Algorithms, one file each: a factory of options that returns the pair (init, step).
+
+The baselines from `extra` on follow their papers as these are generally quoted, not line by line; what each must do
+(reach the optimum, or stand still where it is known to) is tested.
+"""
 
 from collections.abc import Callable
 

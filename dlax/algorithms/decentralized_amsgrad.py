@@ -1,6 +1,6 @@
 """Decentralised AMSGrad: nodes agree on the models and on how to scale gradients.
 
-Chen, Karimi, Zhao, Li. Convergent Adaptive Gradient Methods in Decentralized Optimization. ACML 2023 (arXiv 2021).
+Chen, Karimi, Zhao, Li. On the Convergence of Decentralized Adaptive Gradient Methods. arXiv:2109.03194, 2021.
 """
 
 from typing import Any, NamedTuple

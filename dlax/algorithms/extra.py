@@ -27,7 +27,7 @@ def extra(lr: Scalar = 0.1, *, schedule: Schedule = constant()) -> Algorithm:
         X₁ = W X₀ − lr G(X₀)
         Xₖ₊₂ = (I + W) Xₖ₊₁ − W̃ Xₖ − lr (G(Xₖ₊₁) − G(Xₖ))
 
-    It is run in the summed form, the same by the paper's (2.8) and with one remembered tree instead of three:
+    It is run in the summed form, which is the same and remembers one tree instead of three:
 
         X ← W X − lr G(X) + C;   C ← C + (W X − X) / 2   (old X)      C₀ = 0
 

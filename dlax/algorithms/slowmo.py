@@ -43,7 +43,7 @@ def slowmo(
     α = 1 and β = 0 is `gossip_pga`. The first x_o is the mean of the nodes' starts. The paper mixes by W in the
     last round too; as W keeps the mean, x̄ is the same. The exact mean is a ring all-reduce, for which every node
     sends 2 (n − 1)/n models in that round. lr is that of the round; where a schedule makes it 0, (x_o − x̄) / lr
-    counts as 0. The local optimiser keeps its memory (the paper's "maintain").
+    counts as 0. The local optimiser keeps its memory.
 
     Args:
       lr: step size of the local optimiser.
