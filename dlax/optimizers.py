@@ -119,7 +119,8 @@ def steps(*, at: tuple[int, ...], factor: float = 0.1) -> Schedule:
 
 def at_round(lr: Scalar, schedule: Schedule, t: jax.Array) -> jax.Array:
     """lr · s(t), the step size of round t."""
-    return jnp.asarray(lr * schedule(t))
+    # Of an int32 round, jax would divide in float32 in a float64 run too.
+    return jnp.asarray(lr * schedule(jnp.asarray(t, float)))
 
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {name: from_optax(name) for name in _ALIASES}

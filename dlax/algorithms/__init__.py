@@ -1,16 +1,36 @@
-"""Algorithms, one file each: a factory of options that returns the pair (init, step)."""
+"""Algorithms, one file each: a factory of options that returns the pair (init, step).
+
+The baselines from `extra` on follow their papers as these are generally quoted, not line by line; what each must do
+(reach the optimum, or stand still where it is known to) is tested.
+"""
 
 from collections.abc import Callable
 
 from dlax.algorithms.centralized_sgd import centralized_sgd
 from dlax.algorithms.chebyshev_gossip import chebyshev_gossip
+from dlax.algorithms.dadam import dadam
+from dlax.algorithms.decentlam import decentlam
+from dlax.algorithms.decentralized_amsgrad import decentralized_amsgrad
+from dlax.algorithms.dfedavg import dfedavg
+from dlax.algorithms.dmsgd import dmsgd
 from dlax.algorithms.dsgd import dsgd
+from dlax.algorithms.exact_diffusion import exact_diffusion
+from dlax.algorithms.extra import extra
 from dlax.algorithms.fedavg import fedavg
 from dlax.algorithms.gossip import gossip
+from dlax.algorithms.gossip_pga import gossip_pga
 from dlax.algorithms.gradient_tracking import gradient_tracking
+from dlax.algorithms.k_gt import k_gt
+from dlax.algorithms.led import led
 from dlax.algorithms.local_only import local_only
+from dlax.algorithms.momentum_tracking import momentum_tracking
+from dlax.algorithms.nids import nids
+from dlax.algorithms.push_diging import push_diging
 from dlax.algorithms.push_sum import push_sum
+from dlax.algorithms.qg_dsgdm import qg_dsgdm
 from dlax.algorithms.second_order_gossip import second_order_gossip
+from dlax.algorithms.sgp import sgp
+from dlax.algorithms.slowmo import slowmo
 from dlax.types import Algorithm
 
 ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
@@ -23,17 +43,49 @@ ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "chebyshev_gossip": chebyshev_gossip,
     "second_order_gossip": second_order_gossip,
     "push_sum": push_sum,
+    "extra": extra,
+    "exact_diffusion": exact_diffusion,
+    "nids": nids,
+    "led": led,
+    "k_gt": k_gt,
+    "momentum_tracking": momentum_tracking,
+    "dmsgd": dmsgd,
+    "decentlam": decentlam,
+    "qg_dsgdm": qg_dsgdm,
+    "gossip_pga": gossip_pga,
+    "slowmo": slowmo,
+    "sgp": sgp,
+    "push_diging": push_diging,
+    "dfedavg": dfedavg,
+    "dadam": dadam,
+    "decentralized_amsgrad": decentralized_amsgrad,
 }
 
 __all__ = [
     "ALGORITHMS",
     "centralized_sgd",
     "chebyshev_gossip",
+    "dadam",
+    "decentlam",
+    "decentralized_amsgrad",
+    "dfedavg",
+    "dmsgd",
     "dsgd",
+    "exact_diffusion",
+    "extra",
     "fedavg",
     "gossip",
+    "gossip_pga",
     "gradient_tracking",
+    "k_gt",
+    "led",
     "local_only",
+    "momentum_tracking",
+    "nids",
+    "push_diging",
     "push_sum",
+    "qg_dsgdm",
     "second_order_gossip",
+    "sgp",
+    "slowmo",
 ]

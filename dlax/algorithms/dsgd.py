@@ -30,7 +30,7 @@ def dsgd(
     optimizer: Optimizer = sgd(),
     schedule: Schedule = constant(),
 ) -> Algorithm:
-    """Decentralised SGD (D-PSGD, DGD, diffusion; local D-SGD when local_steps > 1).
+    """Decentralised SGD (D-PSGD, DGD, diffusion; Local-DSGD when local_steps > 1; MATCHA over that topology).
 
     With X `[n, d]` the stacked models, G(X) the stacked minibatch gradients and W row stochastic:
 
@@ -41,12 +41,13 @@ def dsgd(
     −lr G(X) stands for the sum of K = `local_steps` optimiser steps; the minibatches are the same in all three.
     With a constant step size and different fᵢ the nodes do not reach the optimum: the bias is of order
     lr² ζ² / (1 − ρ)². The optimiser's memory is not mixed. Some texts call the third order
-    "combine-then-adapt", since its mixing can overlap the gradient.
+    "combine-then-adapt", since its mixing can overlap the gradient. W may change from round to round: MATCHA is
+    this algorithm over the topology `matcha`.
 
     Args:
       lr: step size of the local optimiser.
       order: which of the three.
-      local_steps: K, gradients a round.
+      local_steps: K, gradients a round; the drift away from the optimum grows with K.
       optimizer: the local optimiser; plain SGD by default.
       schedule: factor s(t) on lr, of the round t.
 

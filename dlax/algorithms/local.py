@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dlax import tree
 from dlax.optimizers import at_round
 from dlax.types import Key, Optimizer, Round, Scalar, Schedule, Tree
 
@@ -37,6 +38,40 @@ def update(params: Tree, grads: Tree, memory: Any, optimizer: Optimizer, lr: Sca
     transform = optimizer(lr)
     updates, memory = jax.vmap(transform.update)(grads, memory, params)
     return optax.apply_updates(params, updates), memory
+
+
+def descend_shifted(
+    params: Tree, shift: Tree, round: Round, *, lr: Scalar, local_steps: int
+) -> tuple[Tree, Tree, jax.Array]:
+    """K = `local_steps` gradient steps, each with the same shift: what corrects the drift of local steps.
+
+        repeat K times:  v ← v − lr ∇fᵢ(v; fresh minibatch) − shift
+
+    Minibatches are those of `descend`.
+
+    Returns:
+      New params; the mean of the K gradients, shaped like them; the loss `[n]` averaged over the minibatches.
+    """
+
+    def step(carry: tuple[Tree, Tree], key: Key) -> tuple[tuple[Tree, Tree], jax.Array]:
+        params, total = carry
+        loss, grads = round.grad(params, key)
+        params = tree.add(tree.add(params, grads, -lr), shift, -1.0)
+        return (params, tree.add(total, grads)), loss
+
+    first = (params, tree.zeros_like(params))
+    if local_steps == 1:
+        (params, grads), loss = step(first, round.key)
+        return params, grads, loss
+    (params, total), losses = jax.lax.scan(step, first, jax.random.split(round.key, local_steps))
+    grads = jax.tree.map(lambda leaf: leaf / local_steps, total)
+    return params, grads, jnp.mean(losses, axis=0)
+
+
+def per_step(difference: Tree, lr: jax.Array) -> Tree:
+    """difference / lr: what was moved, as a gradient; 0 where the step size is 0, at the ends of a schedule."""
+    factor = jnp.where(lr == 0, 0, 1 / jnp.where(lr == 0, 1, lr))
+    return jax.tree.map(lambda leaf: (factor * leaf).astype(leaf.dtype), difference)
 
 
 def descend(

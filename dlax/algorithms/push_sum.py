@@ -45,7 +45,11 @@ def push_sum() -> Algorithm:
 
     def step(state: PushSumState, round: Round) -> tuple[PushSumState, Info]:
         (mass, weight), link, bits = round.mix(state.link, (state.mass, state.weight))
-        params = jax.tree.map(lambda s: s / weight.reshape((-1,) + (1,) * (s.ndim - 1)).astype(s.dtype), mass)
-        return PushSumState(params, mass, weight, link), {"bits": bits}
+        return PushSumState(ratio(mass, weight), mass, weight, link), {"bits": bits}
 
     return Algorithm(init, step)
+
+
+def ratio(mass: Tree, weight: jax.Array) -> Tree:
+    """s / w for leaves `[n, ...]` and w `[n]`."""
+    return jax.tree.map(lambda s: s / weight.reshape((-1,) + (1,) * (s.ndim - 1)).astype(s.dtype), mass)

@@ -356,9 +356,21 @@ def keep_compiled(identity: Any, made: Compiled) -> Compiled:
     return made
 
 
+def _above_minus_a_third(topology: Topology) -> float:
+    """The least eigenvalue; refuses one at or below −1/3, where D2's recursion is not stable."""
+    least = topology.least_eigenvalue
+    if least <= -1 / 3 + 1e-9:
+        raise ValueError(
+            f"the algorithm needs weights whose least eigenvalue is above -1/3; {topology.name!r} has "
+            f"{least:.6g} (lazy weights, (I + W)/2, are always above)"
+        )
+    return least
+
+
 FACTS: dict[str, Callable[[Topology], Any]] = {
     "spectral gap": lambda topology: topology.spectral_gap,
     "least eigenvalue": lambda topology: topology.least_eigenvalue,
+    "least eigenvalue above -1/3": _above_minus_a_third,  # asking is enough: it raises where it is not
     "edges": edge_table,
 }
 _ASKED: dict[Program, tuple[str, ...]] = {}  # facts that a program's algorithm asked for

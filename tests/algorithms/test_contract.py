@@ -247,7 +247,9 @@ def test_every_schedule_scales_the_step_size(name):
     np.testing.assert_allclose(result.params["x"], -0.5 * sum(want), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", sorted(set(ALGORITHMS) & {"dsgd", "fedavg", "local_only"}))
+@pytest.mark.parametrize(
+    "name", [name for name in ALGORITHMS if "local_steps" in inspect.signature(ALGORITHMS[name]).parameters]
+)
 def test_no_local_step_is_refused(name):
     with pytest.raises(ValueError, match=f"{name}: local_steps must be at least 1, got 0"):
         ALGORITHMS[name](local_steps=0)
