@@ -20,19 +20,21 @@ import pydantic
 from dlax.algorithms import ALGORITHMS
 from dlax.algorithms.asynchronous import ASYNCHRONOUS
 from dlax.channel import CHANNELS
+from dlax.compress import COMPRESSORS
 from dlax.data import DATASETS, PARTITIONS, Dataset, Partition
 from dlax.models import MODELS, ModelFactory
 from dlax.optimizers import OPTIMIZERS, SCHEDULES
 from dlax.problems import PROBLEMS
 from dlax.timing import WORK, Work
 from dlax.topology import TOPOLOGIES, WEIGHTS, Base, Weights
-from dlax.types import Algorithm, Optimizer, Scalar, Schedule
+from dlax.types import Algorithm, Compressor, Optimizer, Scalar, Schedule
 
 REGISTRY: dict[str, Mapping[str, Callable[..., Any]]] = {
     "algorithm": ChainMap(ASYNCHRONOUS, ALGORITHMS),
     "topology": TOPOLOGIES,
     "weights": WEIGHTS,
     "channel": CHANNELS,
+    "compressor": COMPRESSORS,
     "problem": PROBLEMS,
     "dataset": DATASETS,
     "partition": PARTITIONS,
@@ -52,6 +54,7 @@ _NESTED: list[tuple[Any, str]] = [
     (Schedule, "schedule"),
     (Work, "work"),
     (Algorithm, "algorithm"),
+    (Compressor, "compressor"),
     (Base, "topology"),  # a graph without its n
 ]
 
@@ -74,8 +77,8 @@ def make(kind: str, name: str, **options: Any) -> Any:
         dlax.make("algorithm", "dsgd", lr=0.1, optimizer="adam")
 
     Args:
-      kind: "algorithm", "topology", "weights", "channel", "problem", "dataset", "partition", "model",
-        "optimizer", "schedule" or "work".
+      kind: "algorithm", "topology", "weights", "channel", "compressor", "problem", "dataset", "partition",
+        "model", "optimizer", "schedule" or "work".
       name: an entry of that kind.
       **options: the factory's. An option that is itself a registered thing may be given as an object, a name,
         or a mapping with `name`.
@@ -291,7 +294,9 @@ def _default_spec(kind: str, value: Any) -> Any:
     """The spec of a default that was written as a call in a signature, such as `weights=metropolis()`."""
     if value is ... or value is None or isinstance(value, str | Mapping):
         return value
-    name = getattr(value, "__qualname__", "").split(".")[0]
+    # A record of functions is known by its first.
+    made = value[0] if isinstance(value, tuple) and value else value
+    name = getattr(made, "__qualname__", "").split(".")[0]
     if name not in REGISTRY[kind]:
         return value
     return _resolve_nested(kind, name, kind)

@@ -104,6 +104,7 @@ class Network(NamedTuple):
       active: `[n]` bool, or None when everyone takes part (known at trace time).
       key: the channel's key of this round; a second message in the round gets another.
       require: as `Round.require`; a channel refuses a graph by it.
+      edges: as `Round.edges`, for channels with state on edges; None where nobody can make them.
     """
 
     mix: Callable[..., Tree]
@@ -112,6 +113,7 @@ class Network(NamedTuple):
     active: jax.Array | None
     key: Key
     require: Callable[..., None] = lambda who, *words: None
+    edges: Callable[[], Edges] | None = None
 
 
 class Channel(NamedTuple):
@@ -126,6 +128,23 @@ class Channel(NamedTuple):
     open: Callable[[Tree, Network], Any]
     mix: Callable[[Any, Tree, Network], tuple[Tree, Any, jax.Array]]
     plain: bool = False
+
+
+class Compressor(NamedTuple):
+    """What a vector loses so that its message is short; for ONE vector of one node.
+
+    Attributes:
+      compress: `(key, x [d]) -> C(x) [d]`, in x's dtype: what the receiver makes of what travels.
+      bits: `(d, width) -> int`, what travels for one vector whose entries have `width` bits. It depends on
+        shapes alone.
+      contraction: `d -> ω in (0, 1]` with E‖C(x) − x‖² ≤ (1 − ω) ‖x‖² for every x; None where there is none.
+      variance: `d -> ω ≥ 0` with E C(x) = x and E‖C(x) − x‖² ≤ ω ‖x‖² for every x; None where C is biased.
+    """
+
+    compress: Callable[[Key, jax.Array], jax.Array]
+    bits: Callable[[int, int], int]
+    contraction: Callable[[int], float] | None = None
+    variance: Callable[[int], float] | None = None
 
 
 # Nodes' gradients all together, sixteen at a time, or one node after the other.

@@ -6,11 +6,14 @@ The baselines from `extra` on follow their papers as these are generally quoted,
 
 from collections.abc import Callable
 
+from dlax.algorithms.beer import beer
 from dlax.algorithms.centralized_sgd import centralized_sgd
 from dlax.algorithms.chebyshev_gossip import chebyshev_gossip
+from dlax.algorithms.choco_sgd import choco_sgd
 from dlax.algorithms.dadam import dadam
 from dlax.algorithms.decentlam import decentlam
 from dlax.algorithms.decentralized_amsgrad import decentralized_amsgrad
+from dlax.algorithms.deep_squeeze import deep_squeeze
 from dlax.algorithms.dfedavg import dfedavg
 from dlax.algorithms.dmsgd import dmsgd
 from dlax.algorithms.dsgd import dsgd
@@ -21,16 +24,20 @@ from dlax.algorithms.gossip import gossip
 from dlax.algorithms.gossip_pga import gossip_pga
 from dlax.algorithms.gradient_tracking import gradient_tracking
 from dlax.algorithms.k_gt import k_gt
+from dlax.algorithms.lead import lead
 from dlax.algorithms.led import led
 from dlax.algorithms.local_only import local_only
 from dlax.algorithms.momentum_tracking import momentum_tracking
 from dlax.algorithms.nids import nids
+from dlax.algorithms.power_gossip_sgd import power_gossip_sgd
 from dlax.algorithms.push_diging import push_diging
 from dlax.algorithms.push_sum import push_sum
 from dlax.algorithms.qg_dsgdm import qg_dsgdm
+from dlax.algorithms.relay_sgd import relay_sgd
 from dlax.algorithms.second_order_gossip import second_order_gossip
 from dlax.algorithms.sgp import sgp
 from dlax.algorithms.slowmo import slowmo
+from dlax.algorithms.through import through
 from dlax.types import Algorithm
 
 ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
@@ -59,15 +66,24 @@ ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "dfedavg": dfedavg,
     "dadam": dadam,
     "decentralized_amsgrad": decentralized_amsgrad,
+    "choco_sgd": choco_sgd,
+    "deep_squeeze": deep_squeeze,
+    "beer": beer,
+    "lead": lead,
+    "power_gossip_sgd": power_gossip_sgd,
+    "relay_sgd": relay_sgd,
 }
 
 __all__ = [
     "ALGORITHMS",
+    "beer",
     "centralized_sgd",
     "chebyshev_gossip",
+    "choco_sgd",
     "dadam",
     "decentlam",
     "decentralized_amsgrad",
+    "deep_squeeze",
     "dfedavg",
     "dmsgd",
     "dsgd",
@@ -78,14 +94,18 @@ __all__ = [
     "gossip_pga",
     "gradient_tracking",
     "k_gt",
+    "lead",
     "led",
     "local_only",
     "momentum_tracking",
     "nids",
+    "power_gossip_sgd",
     "push_diging",
     "push_sum",
     "qg_dsgdm",
+    "relay_sgd",
     "second_order_gossip",
     "sgp",
     "slowmo",
+    "through",
 ]

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 
+from dlax.channel.choco import choco
+from dlax.channel.error_feedback import error_feedback
 from dlax.channel.extremum import extremum
 from dlax.channel.linear import linear
 from dlax.channel.median import median
+from dlax.channel.power_gossip import power_gossip
 from dlax.channel.running_sums import running_sums
 from dlax.types import Channel
 
@@ -13,6 +16,18 @@ CHANNELS: dict[str, Callable[..., Channel]] = {
     "extremum": extremum,
     "median": median,
     "running_sums": running_sums,
+    "choco": choco,
+    "error_feedback": error_feedback,
+    "power_gossip": power_gossip,
 }
 
-__all__ = ["CHANNELS", "extremum", "linear", "median", "running_sums"]
+__all__ = [
+    "CHANNELS",
+    "choco",
+    "error_feedback",
+    "extremum",
+    "linear",
+    "median",
+    "power_gossip",
+    "running_sums",
+]

@@ -176,7 +176,7 @@ class Program:
             # The stage is counted while tracing: a second message in one round draws its own losses.
             stage_key = jax.random.fold_in(channel_key, next(stages))
             made = mixing.network(self.plan, arrays.tables, t, graph_key, stage_key, active)
-            return made._replace(require=require)
+            return made._replace(require=require, edges=lambda: mixing.edges(fact("edges")))
 
         def grad(params: Tree, key: Key, nodes: jax.Array | None = None) -> tuple[jax.Array, Tree]:
             ids = jnp.arange(n) if nodes is None else nodes

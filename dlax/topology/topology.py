@@ -155,11 +155,17 @@ class Topology:
         return bool(full and np.abs(W.data - 1.0 / self.n).max() <= 1e-14)
 
     @cached_property
+    def is_tree(self) -> bool:
+        """Fixed, undirected and connected, with n − 1 edges: one path between any two nodes."""
+        one_path = self.is_fixed and not self.is_directed and self.is_connected
+        return one_path and len(self.edges) == 2 * (self.n - 1)
+
+    @cached_property
     def properties(self) -> frozenset[str]:
         """The words that hold of this topology, for algorithms that refuse a graph by name.
 
         Out of "symmetric", "row stochastic", "column stochastic", "doubly stochastic", "nonnegative",
-        "undirected", "connected", "complete" and "fixed".
+        "undirected", "connected", "tree", "complete" and "fixed".
         """
         holds = {
             "symmetric": self.is_symmetric,
@@ -169,6 +175,7 @@ class Topology:
             "nonnegative": self.is_nonnegative,
             "undirected": not self.is_directed,
             "connected": self.is_connected,
+            "tree": self.is_tree,
             "complete": self.is_complete,
             "fixed": self.is_fixed,
         }
