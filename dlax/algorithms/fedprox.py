@@ -24,8 +24,8 @@ def fedprox(
 
         V = X, then K times  V ← V − lr (G(V) + μ (V − X));   X ← (1/n) 1 1ᵀ V
 
-    FedAvg is μ = 0. The pull shortens the local path: less drift, hence less bias, and slower. The bias goes with
-    1/μ and does not vanish. The paper solves the local problem to any accuracy; here it takes K steps.
+    FedAvg is μ = 0. The pull shortens the local path: less drift, hence less bias, and more rounds. The bias falls
+    with μ and does not vanish. The paper solves the local problem to any accuracy; here it takes K steps.
 
     Args:
       lr: step size of the local optimiser.
