@@ -6,20 +6,27 @@ The baselines from `extra` on follow their papers as these are generally quoted,
 
 from collections.abc import Callable
 
+from dlax.algorithms.adom_plus import adom_plus
+from dlax.algorithms.apm import apm
 from dlax.algorithms.beer import beer
 from dlax.algorithms.centralized_sgd import centralized_sgd
 from dlax.algorithms.chebyshev_gossip import chebyshev_gossip
 from dlax.algorithms.choco_sgd import choco_sgd
 from dlax.algorithms.dadam import dadam
+from dlax.algorithms.dadmm import dadmm
 from dlax.algorithms.decentlam import decentlam
 from dlax.algorithms.decentralized_amsgrad import decentralized_amsgrad
+from dlax.algorithms.decentralized_proxskip import decentralized_proxskip
 from dlax.algorithms.deep_squeeze import deep_squeeze
 from dlax.algorithms.dfedavg import dfedavg
+from dlax.algorithms.dlm import dlm
 from dlax.algorithms.dmsgd import dmsgd
 from dlax.algorithms.dsgd import dsgd
 from dlax.algorithms.exact_diffusion import exact_diffusion
 from dlax.algorithms.extra import extra
 from dlax.algorithms.fedavg import fedavg
+from dlax.algorithms.fedopt import fedopt
+from dlax.algorithms.fedprox import fedprox
 from dlax.algorithms.gossip import gossip
 from dlax.algorithms.gossip_pga import gossip_pga
 from dlax.algorithms.gradient_tracking import gradient_tracking
@@ -28,12 +35,16 @@ from dlax.algorithms.lead import lead
 from dlax.algorithms.led import led
 from dlax.algorithms.local_only import local_only
 from dlax.algorithms.momentum_tracking import momentum_tracking
+from dlax.algorithms.msda import msda
+from dlax.algorithms.mudag import mudag
 from dlax.algorithms.nids import nids
 from dlax.algorithms.power_gossip_sgd import power_gossip_sgd
+from dlax.algorithms.proxskip import proxskip
 from dlax.algorithms.push_diging import push_diging
 from dlax.algorithms.push_sum import push_sum
 from dlax.algorithms.qg_dsgdm import qg_dsgdm
 from dlax.algorithms.relay_sgd import relay_sgd
+from dlax.algorithms.scaffold import scaffold
 from dlax.algorithms.second_order_gossip import second_order_gossip
 from dlax.algorithms.sgp import sgp
 from dlax.algorithms.slowmo import slowmo
@@ -46,6 +57,17 @@ ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "local_only": local_only,
     "centralized_sgd": centralized_sgd,
     "fedavg": fedavg,
+    "fedprox": fedprox,
+    "fedopt": fedopt,
+    "scaffold": scaffold,
+    "proxskip": proxskip,
+    "decentralized_proxskip": decentralized_proxskip,
+    "dlm": dlm,
+    "dadmm": dadmm,
+    "mudag": mudag,
+    "apm": apm,
+    "msda": msda,
+    "adom_plus": adom_plus,
     "gossip": gossip,
     "chebyshev_gossip": chebyshev_gossip,
     "second_order_gossip": second_order_gossip,
@@ -76,20 +98,27 @@ ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
 
 __all__ = [
     "ALGORITHMS",
+    "adom_plus",
+    "apm",
     "beer",
     "centralized_sgd",
     "chebyshev_gossip",
     "choco_sgd",
     "dadam",
+    "dadmm",
     "decentlam",
     "decentralized_amsgrad",
+    "decentralized_proxskip",
     "deep_squeeze",
     "dfedavg",
+    "dlm",
     "dmsgd",
     "dsgd",
     "exact_diffusion",
     "extra",
     "fedavg",
+    "fedopt",
+    "fedprox",
     "gossip",
     "gossip_pga",
     "gradient_tracking",
@@ -98,12 +127,16 @@ __all__ = [
     "led",
     "local_only",
     "momentum_tracking",
+    "msda",
+    "mudag",
     "nids",
     "power_gossip_sgd",
+    "proxskip",
     "push_diging",
     "push_sum",
     "qg_dsgdm",
     "relay_sgd",
+    "scaffold",
     "second_order_gossip",
     "sgp",
     "slowmo",
