@@ -118,7 +118,7 @@ def linearize(
         # Some periods later, as a coin may fall the same way now and then, and after many more, as rounds and
         # counters then stand.
         if not all(
-            close(seen(probe, first + k * period, later), M @ probe + c) for k in (*range(1, 17), 1009)
+            close(seen(probe, first + k * period, later), M @ probe + c) for k in (*range(1, 33), 1009)
         ):
             raise ValueError(
                 "theory: the rounds of this algorithm differ (a schedule, a counter, random links); only "

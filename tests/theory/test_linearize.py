@@ -136,7 +136,7 @@ def test_proximal_steps_and_conjugates_are_affine_too(algorithm):
     got = theory.linearize(algorithm, PLAIN, RING)
     run = simulate(algorithm, PLAIN, RING, rounds=32, eval_every=2, precision="float64")
     np.testing.assert_allclose(
-        got.distances(31)[::2], [row["distance"] for row in run.rows[1:]], rtol=1e-8, atol=1e-20
+        got.distances(32)[::2], [row["distance"] for row in run.rows[1:]], rtol=1e-8, atol=1e-20
     )
     assert got.rate < 1
 
