@@ -50,7 +50,8 @@ def adom_plus(
     the Laplacian and χ = λ_max/λ_min⁺; weights W = I − L/λ_max give the same here.
 
     Args:
-      smoothness: L, of every node's function.
+      smoothness: L, of every node's function. `dlax.theory.curvature` computes it and μ for quadratic problems;
+        the defaults are those of the problem `quadratic`.
       strong_convexity: μ, of every node's function.
       chi: χ ≥ 1 with ‖W x‖ ≤ (1 − 1/χ) ‖x‖ for every round's W and every x that sums to zero over the nodes. None
         takes 1/gap of the worst round.

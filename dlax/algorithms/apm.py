@@ -31,7 +31,8 @@ def apm(smoothness: Scalar = 1.0, strong_convexity: Scalar = 0.1, growth: Scalar
     constants were not at hand, hence `growth`, and b is Nesterov's.
 
     Args:
-      smoothness: L; the step size is 1/L.
+      smoothness: L; the step size is 1/L. `dlax.theory.curvature` computes it and μ for quadratic problems; the
+        defaults are those of the problem `quadratic`.
       strong_convexity: μ.
       growth: the constant in Tₖ. Too small, mixing and not L/μ sets the rate: on a ring of ten with κ = 13, 1/2
         takes twice the rounds of 1, and 1/10 ten times.

@@ -11,8 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from dlax import tree
-from dlax.optimizers import at_round, constant
-from dlax.types import Algorithm, Info, Round, Scalar, Schedule, Tree
+from dlax.types import Algorithm, Info, Round, Scalar, Tree
 
 
 class ProxSkipState(NamedTuple):
@@ -23,9 +22,7 @@ class ProxSkipState(NamedTuple):
     link: Any  # of the channel
 
 
-def decentralized_proxskip(
-    lr: Scalar = 0.1, probability: Scalar = 0.2, damping: Scalar = 1.0, *, schedule: Schedule = constant()
-) -> Algorithm:
+def decentralized_proxskip(lr: Scalar = 0.1, probability: Scalar = 0.2, damping: Scalar = 1.0) -> Algorithm:
     """Decentralised ProxSkip.
 
         Z = X − lr G(X) − Y
@@ -39,7 +36,6 @@ def decentralized_proxskip(
       lr: step size; below 2/L.
       probability: p in (0, 1]; the coin is shared, drawn from the round's key.
       damping: χ ≥ 1, or ≥ 1/2 where no eigenvalue of W is negative (Wₐ = W then at 1/2).
-      schedule: factor s(t) on lr, of the round t; the dual is in units of lr, so a falling one biases.
 
     Returns:
       The (init, step) pair; a message is the model, and is sent in the rounds in which the coin says so.
@@ -60,7 +56,7 @@ def decentralized_proxskip(
 
     def step(state: ProxSkipState, round: Round) -> tuple[ProxSkipState, Info]:
         loss, grads = round.grad(state.params, round.key)
-        z = tree.add(tree.add(state.params, grads, -at_round(lr, schedule, round.t)), state.dual, -1.0)
+        z = tree.add(tree.add(state.params, grads, -lr), state.dual, -1.0)
         mixed, link, bits = round.mix(state.link, z)
         mixed = tree.add(z, tree.add(z, mixed, -1.0), -1 / (2 * damping))
         dual = tree.add(state.dual, tree.add(z, mixed, -1.0), probability)

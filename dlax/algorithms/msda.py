@@ -38,7 +38,8 @@ def msda(smoothness: Scalar = 1.0, strong_convexity: Scalar = 0.1, *, mixes: int
     multiple of the Laplacian) is I − W here.
 
     Args:
-      smoothness: L, of every node's function.
+      smoothness: L, of every node's function. `dlax.theory.curvature` computes it and μ for quadratic problems;
+        the defaults are those of the problem `quadratic`.
       strong_convexity: μ, of every node's function.
       mixes: K; None takes ⌊1/√γ⌋ of the topology.
 

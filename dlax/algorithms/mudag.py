@@ -30,12 +30,12 @@ def mudag(smoothness: Scalar = 1.0, strong_convexity: Scalar = 0.1, *, mixes: in
     `accelerated_mixing`. As written here, Z = Y − G(Y)/L, X⁺ = FastMix(Z + C), C⁺ = X⁺ − Z from C = 0.
 
     Gradients of order √(L/μ) log 1/ε, as for the best method on one machine, if K is of order log(κ)/√gap; a
-    smaller K diverges (on a ring of ten with κ = 13, K = 2 does and 3 does not). μ and L may be those of the
-    average, which can be far better conditioned than the nodes' own.
+    smaller K diverges (on a ring of ten with κ = 13, K = 2 does and 3 does not).
 
     Args:
-      smoothness: L; the step size is 1/L.
-      strong_convexity: μ.
+      smoothness: L; the step size is 1/L. `dlax.theory.curvature` computes it and μ for quadratic problems; the
+        defaults are those of the problem `quadratic`.
+      strong_convexity: μ; that of the average function will do where the nodes' own are smaller.
       mixes: K, messages along every edge and round.
 
     Returns:

@@ -5,11 +5,10 @@ Acceleration! Finally! ICML 2022.
 """
 
 from dlax.algorithms.decentralized_proxskip import ProxSkipState, check_coin, decentralized_proxskip
-from dlax.optimizers import constant
-from dlax.types import Algorithm, Round, Scalar, Schedule, Tree
+from dlax.types import Algorithm, Round, Scalar, Tree
 
 
-def proxskip(lr: Scalar = 0.1, probability: Scalar = 0.2, *, schedule: Schedule = constant()) -> Algorithm:
+def proxskip(lr: Scalar = 0.1, probability: Scalar = 0.2) -> Algorithm:
     """ProxSkip for averaging, known as Scaffnew.
 
         X̂ = X − lr (G(X) − H);   with probability p  X⁺ = (1/n) 1 1ᵀ X̂,  else X⁺ = X̂;   H ← H + (p/lr) (X⁺ − X̂)
@@ -20,7 +19,6 @@ def proxskip(lr: Scalar = 0.1, probability: Scalar = 0.2, *, schedule: Schedule 
     Args:
       lr: step size, at most 1/L.
       probability: p in (0, 1]; the coin is shared, drawn from the round's key.
-      schedule: factor s(t) on lr, of the round t.
 
     Returns:
       The (init, step) pair; a message is the model, to each of the n − 1 others of the complete graph, in the
@@ -31,7 +29,7 @@ def proxskip(lr: Scalar = 0.1, probability: Scalar = 0.2, *, schedule: Schedule 
         with weights 1/n, or nodes sit rounds out.
     """
     check_coin("proxskip", probability)
-    mixed = decentralized_proxskip(lr, probability, damping=0.5, schedule=schedule)
+    mixed = decentralized_proxskip(lr, probability, damping=0.5)
 
     def init(params: Tree, round: Round) -> ProxSkipState:
         round.require("proxskip", "complete", "full participation")

@@ -115,9 +115,10 @@ def linearize(
             raise ValueError(
                 "theory: a round of this algorithm is not an affine map of its state; only such are predicted"
             )
-        # A period later, and after many more, as rounds and counters then stand.
+        # Some periods later, as a coin may fall the same way now and then, and after many more, as rounds and
+        # counters then stand.
         if not all(
-            close(seen(probe, t, later), M @ probe + c) for t in (first + period, first + 1009 * period)
+            close(seen(probe, first + k * period, later), M @ probe + c) for k in (*range(1, 33), 1009)
         ):
             raise ValueError(
                 "theory: the rounds of this algorithm differ (a schedule, a counter, random links); only "
@@ -140,8 +141,19 @@ class _Shifted:
             value = problem.loss(params, key, local["of"], shared)
             return value + jnp.vdot(self._xi[local["node"]], ravel_pytree(params)[0])
 
-        local = {"of": problem.local, "node": np.arange(problem.n)}
-        self.problem = problem._replace(loss=loss, local=local)
+        # Proximal steps and conjugates are of the exact functions: nothing is added to them.
+        def prox(v: Tree, scale: Any, local: Tree, shared: Tree) -> Tree:
+            return problem.prox(v, scale, local["of"], shared)  # type: ignore[misc]
+
+        def conjugate(y: Tree, local: Tree, shared: Tree) -> Tree:
+            return problem.conjugate(y, local["of"], shared)  # type: ignore[misc]
+
+        self.problem = problem._replace(
+            loss=loss,
+            local={"of": problem.local, "node": np.arange(problem.n)},
+            prox=problem.prox and prox,
+            conjugate=problem.conjugate and conjugate,
+        )
 
     def by(self, xi: jax.Array, step: Callable[..., Any], *args: Any) -> Any:
         """Calls a step, which traces the loss anew, with xi `[n, d]` added to the gradients."""

@@ -55,6 +55,19 @@ def test_apm():
     check(result, want, sum(mixes), STAR)
 
 
+def test_a_sweep_mixes_each_run_as_often_as_it_needs():
+    """T_k then differs between the runs of one compiled program."""
+    growths = [0.4, 1.1]
+    result = run(apm, rounds=10, hyper=HYPER | {"growth": growths})
+    W = RING.dense()
+    for r, growth in enumerate(growths):
+        want = references_accelerated.apm(GRAD, W, ZEROS, growth=growth, rounds=10, **REFERENCE)
+        np.testing.assert_allclose(result.params["x"][r], want, atol=1e-10)
+        mixes = [references_accelerated.apm_mixes(W, k + 1, growth=growth, **REFERENCE) for k in range(10)]
+        row = next(row for row in result.rows if row["growth"] == growth and row["round"] == 10)
+        assert row["bits_node"] == 2 * sum(mixes) * DIM * 64
+
+
 @pytest.mark.parametrize("mixes", [None, 4])
 def test_msda(mixes):
     """The reference has the Laplacian over its number of edges for gossip matrix, as the authors do."""

@@ -11,11 +11,14 @@ from dlax.algorithms import (
     ALGORITHMS,
     centralized_sgd,
     chebyshev_gossip,
+    dadmm,
+    decentralized_proxskip,
     dsgd,
     fedavg,
     gossip,
     gradient_tracking,
     local_only,
+    msda,
     push_sum,
     second_order_gossip,
 )
@@ -126,6 +129,21 @@ def test_algorithms_added_later_are_tried_too():
             assert theory.linearize(ALGORITHMS[name](), PLAIN, RING).rate >= 0
         except ValueError as refusal:
             assert str(refusal)
+
+
+@pytest.mark.parametrize("algorithm", [dadmm, msda])
+def test_proximal_steps_and_conjugates_are_affine_too(algorithm):
+    got = theory.linearize(algorithm, PLAIN, RING)
+    run = simulate(algorithm, PLAIN, RING, rounds=32, eval_every=2, precision="float64")
+    np.testing.assert_allclose(
+        got.distances(32)[::2], [row["distance"] for row in run.rows[1:]], rtol=1e-8, atol=1e-20
+    )
+    assert got.rate < 1
+
+
+def test_rounds_by_a_coin_are_not_all_the_same():
+    with pytest.raises(ValueError, match="the rounds of this algorithm differ"):
+        theory.linearize(decentralized_proxskip, PLAIN, RING, hyper={"lr": 0.1, "probability": 0.2})
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
