@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from dlax.algorithms.centralized_sgd import centralized_sgd
 from dlax.algorithms.chebyshev_gossip import chebyshev_gossip
+from dlax.algorithms.dfedsam import dfedsam
 from dlax.algorithms.dsgd import dsgd
 from dlax.algorithms.fedavg import fedavg
 from dlax.algorithms.gossip import gossip
@@ -23,12 +24,14 @@ ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "chebyshev_gossip": chebyshev_gossip,
     "second_order_gossip": second_order_gossip,
     "push_sum": push_sum,
+    "dfedsam": dfedsam,
 }
 
 __all__ = [
     "ALGORITHMS",
     "centralized_sgd",
     "chebyshev_gossip",
+    "dfedsam",
     "dsgd",
     "fedavg",
     "gossip",
