@@ -16,7 +16,7 @@ ROOT = Path(dlax.__file__).parent
 LAYERS = [
     {"types"},
     {"tree", "topology", "data", "models", "optimizers", "tables"},
-    {"mixing", "channel", "problems"},
+    {"flatness", "mixing", "channel", "problems"},
     {"algorithms"},
     {"simulate", "results", "claims"},
     {"registry", "theory"},

@@ -240,6 +240,7 @@ def test_every_schedule_scales_the_step_size(name):
     want = {
         "constant": [1.0] * 6,
         "cosine": [0.0] + [0.5 * (1 + np.cos(np.pi * t / 9)) for t in range(5)],
+        "exponential": [0.998**t for t in range(6)],
         "inverse": [1 / (1 + t / 100) for t in range(6)],
         "inverse_sqrt": [1 / np.sqrt(1 + t / 100) for t in range(6)],
         "steps": [1.0] + [0.1] * 5,
@@ -247,7 +248,7 @@ def test_every_schedule_scales_the_step_size(name):
     np.testing.assert_allclose(result.params["x"], -0.5 * sum(want), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", sorted(set(ALGORITHMS) & {"dsgd", "fedavg", "local_only"}))
+@pytest.mark.parametrize("name", sorted(set(ALGORITHMS) & {"dfedsam", "dsgd", "fedavg", "local_only"}))
 def test_no_local_step_is_refused(name):
     with pytest.raises(ValueError, match=f"{name}: local_steps must be at least 1, got 0"):
         ALGORITHMS[name](local_steps=0)
