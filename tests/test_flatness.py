@@ -42,9 +42,10 @@ def test_the_steepest_rise():
     np.testing.assert_allclose(got, 0.5 * (top @ H @ top - X @ H @ X), rtol=1e-12)
 
 
-def test_the_mean_rise_is_the_mean_eigenvalue():
-    """At the minimum r² tr(H) / (2d), to the sampling error of 4,000 directions."""
-    got = flatness.random_rise(parabola, model(0 * X), 0.3, jax.random.key(1), directions=4000)
+@pytest.mark.parametrize("x", [0 * X, X], ids=["minimum", "slope"])
+def test_the_mean_rise_is_the_mean_eigenvalue(x):
+    """r² tr(H) / (2d), wherever one stands, to the sampling error of 4,000 directions."""
+    got = flatness.random_rise(parabola, model(x), 0.3, jax.random.key(1), directions=4000)
     np.testing.assert_allclose(got, 0.3**2 * EIGENVALUES.mean() / 2, rtol=0.05)
 
 

@@ -31,7 +31,7 @@ from dlax.data import Dataset, digits, dirichlet, fashion_mnist
 from dlax.models import mlp
 from dlax.optimizers import exponential, inverse_sqrt, sgd
 from dlax.papers import Reproduction
-from dlax.plots.style import COLOURS, DASHES, MARKERS, blank, frame
+from dlax.plots.style import COLOURS, DASHES, MARKERS, blank, frame, plain_log
 from dlax.problems import classification, quadratic
 from dlax.results import Result
 from dlax.simulate import simulate
@@ -39,6 +39,7 @@ from dlax.types import Algorithm, Problem
 
 N, Q, LR, SEEDS, EVALUATIONS = 16, 4, 0.1, 3, 12
 DECAY, HEAVY_BALL = exponential(factor=0.998), sgd(momentum=0.9)
+RADII = (0.1, 0.3, 1.0)  # of the perturbations that measure flatness
 GRAPHS = {"ring": tp.ring, "torus": tp.torus, "exponential": tp.static_exponential, "complete": tp.complete}
 
 
@@ -55,7 +56,6 @@ class Setting(NamedTuple):
       rhos: the sweep on the ring, ascending from 0.
       graphs: between ring and complete.
       alphas: of Dirichlet's partition; the first is for everything, the others for the main comparison again.
-      radii: of the perturbations that measure flatness.
     """
 
     train_samples: int
@@ -67,25 +67,30 @@ class Setting(NamedTuple):
     rhos: tuple[float, ...]
     graphs: tuple[str, ...]
     alphas: tuple[float, ...]
-    radii: tuple[float, ...]
 
 
 QUICK = Setting(
-    960,
-    None,
-    (64, 64),
-    10,
-    100,
-    0.1,
-    (0.0, 0.01, 0.1, 0.3, 3.0),
-    ("exponential",),
-    (0.3,),
-    (0.1, 0.3, 1.0),
+    train_samples=960,
+    held_out=None,
+    hidden=(64, 64),
+    local_steps=10,
+    rounds=60,
+    rho=0.1,
+    rhos=(0.0, 0.01, 0.1, 0.3, 3.0),
+    graphs=("exponential",),
+    alphas=(0.3,),
 )
 SLOW = Setting(
-    1600, 1000, (32, 32), 20, 72, 0.03, (0.0, 0.01, 0.03, 0.1, 3.0), ("torus", "exponential"), (0.3, 0.6),
-    (0.1, 0.3, 1.0),
-)  # fmt: skip
+    train_samples=1600,
+    held_out=1000,
+    hidden=(32, 32),
+    local_steps=20,
+    rounds=72,
+    rho=0.03,
+    rhos=(0.0, 0.01, 0.03, 0.1, 3.0),
+    graphs=("torus", "exponential"),
+    alphas=(0.3, 0.6),
+)
 
 
 def reproduce(*, slow: bool = False) -> Reproduction:
@@ -143,7 +148,7 @@ def reproduce(*, slow: bool = False) -> Reproduction:
 def exact_rows(claims: Claims) -> None:
     """What DFedSAM becomes at the ends of its options, on noisy quadratics in float64."""
     problem = quadratic(N, dim=8, noise=1.0)
-    run = functools.partial(simulate, problem=problem, rounds=5, precision="float64")
+    final = functools.partial(simulate, problem=problem, rounds=5, precision="float64")
     ring, complete = tp.ring(N), tp.complete(N)
     pairs = {
         "ρ = 0, Q = 1 is DFedAvg": (dfedsam(0.05, 0.0), dsgd(0.05, local_steps=5), ring),
@@ -151,7 +156,7 @@ def exact_rows(claims: Claims) -> None:
         "W = 11ᵀ/n is FedSAM": (dfedsam(0.05, 0.1), fedsam(0.05, 0.1, local_steps=5), complete),
     }
     for name, (mine, other, graph) in pairs.items():
-        a, b = (run(algorithm, topology=graph).params["x"] for algorithm in (mine, other))
+        a, b = (final(algorithm, topology=graph).params["x"] for algorithm in (mine, other))
         claims.at_most(f"{name}, bit for bit: largest difference", 0.0, float(np.abs(a - b).max()))
     claims.at_most("SAM's gradient of ½ xᵀHx is H(x + ρ Hx/‖Hx‖): error", 1e-12, parabola_error())
 
@@ -186,11 +191,9 @@ def theory_rows(claims: Claims) -> None:
     """The paper's rate knows the graph by λ^Q only; numbers for the ring."""
     lam = 1 - tp.ring(N).spectral_gap
     claims.close("λ of the ring of 16 (derived)", 0.949, lam, rel=1e-3)
-    claims.close(
-        "1/(1 − λ)², the graph's factor in the rate at Q = 1 (derived)", 388, 1 / (1 - lam) ** 2, rel=0.01
-    )
-    factor = 1 / (1 - lam**Q) ** 2
-    claims.close("1/(1 − λ⁴)², at Q = 4 (derived)", 28, factor, rel=0.02)
+    one, several = 1 / (1 - lam) ** 2, 1 / (1 - lam**Q) ** 2
+    claims.close("1/(1 − λ)², the graph's factor in the rate at Q = 1 (derived)", 388, one, rel=0.01)
+    claims.close("1/(1 − λ⁴)², at Q = 4 (derived)", 28, several, rel=0.02)
 
 
 def bias_rows(claims: Claims) -> None:
@@ -285,6 +288,12 @@ def train(problem: Problem, setting: Setting, *, slow: bool) -> Runs:
     return runs
 
 
+def place(setting: Setting, name: str) -> tuple[str, float]:
+    """The run that a method is in, and its ρ there."""
+    of, rho = METHODS[name]
+    return of, setting.rho if rho is None else rho
+
+
 def values(result: Result, rho: float, metric: str, round: int | None = None) -> np.ndarray:
     """A metric of every seed `[seeds]` at one ρ, after a round; None: after the last."""
     last = result.rows[-1]["round"] if round is None else round
@@ -298,8 +307,8 @@ def accuracy(result: Result, rho: float, round: int | None = None) -> np.ndarray
 
 def score(runs: Runs, setting: Setting, name: str, round: int | None = None) -> float:
     """Accuracy of a method, mean over seeds."""
-    of, rho = METHODS[name]
-    return float(accuracy(runs[of], setting.rho if rho is None else rho, round).mean())
+    of, rho = place(setting, name)
+    return float(accuracy(runs[of], rho, round).mean())
 
 
 # -------------------------------------------------------------------------------------------------------- verdicts
@@ -353,8 +362,8 @@ def message_rows(claims: Claims, runs: Runs, problem: Problem, setting: Setting)
 def topology_table(runs: Runs, setting: Setting) -> dict[str, dict[str, list[float]]]:
     """Accuracy of every seed by method and graph, from the ring to the complete graph."""
     table: dict[str, dict[str, list[float]]] = {}
-    for name, rho in (("DFedAvg", 0.0), ("DFedSAM", setting.rho), ("DFedSAM-MGS", setting.rho)):
-        row, of = table.setdefault(name, {}), METHODS[name][0]
+    for name in ("DFedAvg", "DFedSAM", "DFedSAM-MGS"):
+        row, (of, rho) = table.setdefault(name, {}), place(setting, name)
         for graph in ("ring", *setting.graphs, "complete"):
             key = {"ring": of, "complete": "FedSAM"}.get(graph, f"{of}, {graph}")
             if key in runs:
@@ -391,8 +400,7 @@ def measure_flatness(dataset: Dataset, setting: Setting, runs: Runs) -> dict[str
     names = ("DFedAvg", "DFedSAM", "DFedSAM-MGS")
     stacks = []
     for name in names:
-        of, rho = METHODS[name]
-        rho = setting.rho if rho is None else rho
+        of, rho = place(setting, name)
         rows = np.array([r for r, each in enumerate(runs[of].runs) if each["rho"] == rho])
         stacks.append(jax.tree.map(lambda leaf, rows=rows: leaf[rows], runs[of].params))
     stacked = jax.tree.map(lambda *leaves: np.concatenate(leaves), *stacks)
@@ -416,7 +424,7 @@ def measure_flatness(dataset: Dataset, setting: Setting, runs: Runs) -> dict[str
             "barrier": jnp.mean(jax.vmap(flatness.barrier)(lines)),
         }
 
-    radii = jnp.asarray(setting.radii)
+    radii = jnp.asarray(RADII)
     every = jax.jit(lambda many, local, shared: jax.lax.map(lambda x: one(x, local, shared), many))
     got = jax.tree.map(np.asarray, every(stacked, problem.local, problem.shared))
     return {
@@ -449,8 +457,7 @@ def flatness_rows(claims: Claims, flat: dict[str, dict[str, list[Any]]]) -> None
 
 def curves(runs: Runs, setting: Setting, name: str) -> dict[str, Any]:
     """Accuracy of every seed against rounds: `rounds` [r], `accuracy` [seeds, r]."""
-    of, rho = METHODS[name]
-    rho = setting.rho if rho is None else rho
+    of, rho = place(setting, name)
     rounds = sorted({row["round"] for row in runs[of].rows})
     table = np.stack([accuracy(runs[of], rho, t) for t in rounds], axis=1)
     return {"rounds": rounds, "accuracy": table.tolist()}
@@ -466,12 +473,8 @@ def draw(data: dict[str, Any], setting: Setting, what: str) -> Figure:
         dashes = DASHES[1] if name.startswith("Fed") else DASHES[0]
         _band(left, curve["rounds"], np.array(curve["accuracy"]), label=name, color=colours[name], ls=dashes)
     note = f"{what}, {N} nodes, Dirichlet {setting.alphas[0]}; decentralised methods on the ring"
-    frame(
-        left,
-        "rounds",
-        "accuracy of the node models, held out",
-        f"{note}\nmean over {SEEDS} seeds, band: min to max",
-    )
+    note += f"\nmean over {SEEDS} seeds, band: min to max"
+    frame(left, "rounds", "accuracy of the node models, held out", note)
     left.yaxis.set_major_formatter(PercentFormatter(decimals=0))
     # What is slow to learn would squeeze the rest.
     top = max(np.max(data["curves"][name]["accuracy"]) for name in names)
@@ -483,31 +486,20 @@ def draw(data: dict[str, Any], setting: Setting, what: str) -> Figure:
         at = [graphs.index(graph) for graph in row]
         _band(middle, at, np.array(list(row.values())).T, label=name, color=colours[name], marker=marker)
     middle.set_xticks(range(len(graphs)), [f"{g}\n{GRAPHS[g](N).spectral_gap:.2f}" for g in graphs])
-    frame(
-        middle,
-        "graph, and its spectral gap",
-        "accuracy of the node models, held out",
-        f"after {setting.rounds} rounds",
-    )
+    note = f"after {setting.rounds} rounds"
+    frame(middle, "graph, and its spectral gap", "accuracy of the node models, held out", note)
     middle.yaxis.set_major_formatter(PercentFormatter(decimals=1))
     middle.legend(frameon=False, fontsize=9, loc="lower right")
 
     for name, row in data["flatness"].items():
         for key, dashes in (("steepest", DASHES[0]), ("random", DASHES[1])):
-            label = f"{name}, {key}"
-            _band(
-                right,
-                setting.radii,
-                np.array(row[key]),
-                label=label,
-                color=colours[name],
-                ls=dashes,
-                marker="o",
-            )
+            style = {"label": f"{name}, {key}", "ls": dashes, "marker": "o"}
+            _band(right, RADII, np.array(row[key]), color=colours[name], **style)
     right.set_xscale("log")
     right.set_yscale("log")
     note = "at the averaged model, uphill and in random directions"
     frame(right, "distance from the averaged model", "rise of the training loss", note)
+    plain_log(right.xaxis)
     right.set_ylim(top=right.get_ylim()[1] * 100)
     right.legend(frameon=False, fontsize=9, loc="upper left", ncols=2)
     return figure

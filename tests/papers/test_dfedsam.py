@@ -6,7 +6,6 @@ import pytest
 from dlax.data import DataNotFound, fashion_mnist
 from dlax.papers import reproduce
 
-
 FAILING = [
     "DFedSAM is ahead of DFedAvg by a point (inferred)",
     "equal communication, DFedSAM for 4 times the rounds: DFedSAM-MGS is ahead, points (not claimed)",
