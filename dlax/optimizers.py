@@ -79,6 +79,20 @@ def cosine(*, rounds: int, warmup: int = 0, final: float = 0.0) -> Schedule:
     return optax.warmup_cosine_decay_schedule(0.0, 1.0, warmup, rounds, end_value=final)
 
 
+def exponential(*, factor: float = 0.998) -> Schedule:
+    """s(t) = factorᵗ.
+
+    Args:
+      factor: what the step size is multiplied by in every round; the default is usual in federated learning.
+
+    Raises:
+      ValueError: if `factor` is outside (0, 1].
+    """
+    if not 0 < factor <= 1:
+        raise ValueError(f"exponential: factor must be in (0, 1], got {factor}")
+    return optax.exponential_decay(1.0, 1, factor)
+
+
 def inverse(*, rounds: float = 100.0) -> Schedule:
     """s(t) = 1 / (1 + t / rounds): the decay under which SGD converges exactly on strongly convex functions.
 
@@ -128,6 +142,7 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {name: from_optax(name) for na
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "constant": constant,
     "cosine": cosine,
+    "exponential": exponential,
     "inverse": inverse,
     "inverse_sqrt": inverse_sqrt,
     "steps": steps,

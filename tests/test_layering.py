@@ -19,7 +19,7 @@ ROOT = Path(dlax.__file__).parent
 LAYERS = [
     {"types"},
     {"tree", "compress", "topology", "data", "models", "optimizers", "tables"},
-    {"mixing", "channel", "problems", "timing"},
+    {"mixing", "channel", "problems", "timing", "flatness"},
     {"algorithms"},
     {"simulate", "results", "claims"},
     {"registry", "theory"},

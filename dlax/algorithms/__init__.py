@@ -19,6 +19,7 @@ from dlax.algorithms.decentralized_amsgrad import decentralized_amsgrad
 from dlax.algorithms.decentralized_proxskip import decentralized_proxskip
 from dlax.algorithms.deep_squeeze import deep_squeeze
 from dlax.algorithms.dfedavg import dfedavg
+from dlax.algorithms.dfedsam import dfedsam
 from dlax.algorithms.dlm import dlm
 from dlax.algorithms.dmsgd import dmsgd
 from dlax.algorithms.dsgd import dsgd
@@ -94,6 +95,7 @@ ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "lead": lead,
     "power_gossip_sgd": power_gossip_sgd,
     "relay_sgd": relay_sgd,
+    "dfedsam": dfedsam,
 }
 
 __all__ = [
@@ -111,6 +113,7 @@ __all__ = [
     "decentralized_proxskip",
     "deep_squeeze",
     "dfedavg",
+    "dfedsam",
     "dlm",
     "dmsgd",
     "dsgd",

@@ -50,7 +50,9 @@ class Reproduction(NamedTuple):
 
 
 # name -> what it is about; the module of that name is imported when it is run.
-PAPERS: dict[str, str] = {}
+PAPERS: dict[str, str] = {
+    "dfedsam": "DFedSAM and DFedSAM-MGS: sharpness-aware local steps, several gossip steps",
+}
 
 
 def load(name: str) -> Callable[..., Reproduction]:

@@ -11,6 +11,7 @@ from dlax.problems.finite_sum import (
     check_batch_size,
     evaluator,
     hold_out,
+    keep_samples,
     lay_out,
     local_loss,
     probe,
@@ -30,6 +31,7 @@ def classification(
     batch_size: int | None = 32,
     l2: float = 0.0,
     node_weights: NodeWeights = "equal",
+    train_samples: int | None = None,
     held_out: int | None = None,
     seed: int = 0,
 ) -> Problem:
@@ -48,6 +50,8 @@ def classification(
       batch_size: samples in a gradient, drawn uniformly with replacement from the node's own; None takes all.
       l2: factor of the regulariser on all parameters.
       node_weights: "equal": every node with data counts the same; "samples": every sample does.
+      train_samples: how many training samples there are to split (a fixed random subset), for nodes with little
+        data; None means all.
       held_out: how many held-out samples an evaluation uses (a fixed random subset); None means all.
       seed: of the partition and the subsets.
 
@@ -61,6 +65,7 @@ def classification(
     check_batch_size("classification", batch_size)
     if held_out is not None and held_out < 1:
         raise ValueError(f"classification: held_out must be at least 1, or null for all, got {held_out}")
+    dataset = keep_samples(dataset, train_samples, seed)
     samples = lay_out(dataset, n, partition, node_weights=node_weights, l2=l2, seed=seed)
     network = model(dataset.x_train.shape[1:], dataset.num_classes)
     shared = samples.shared | probe(samples, _PROBE, seed)

@@ -74,6 +74,22 @@ def lay_out(
     return Samples(_frozen(shared), local, partition_table(parts, data.y_train, data.num_classes))
 
 
+def keep_samples(data: Dataset, limit: int | None, seed: int) -> Dataset:
+    """The data set with `limit` of its training samples, drawn at random; None keeps all.
+
+    Raises:
+      ValueError: if `limit` is not between 1 and the number of training samples.
+    """
+    if limit is None:
+        return data
+    count = len(data.y_train)
+    if not 1 <= limit <= count:
+        raise ValueError(f"train_samples must be in 1..{count}, or null for all, got {limit}")
+    kept = np.sort(np.random.default_rng(seed).permutation(count)[:limit])
+    groups = None if data.groups is None else data.groups[kept]
+    return data._replace(x_train=data.x_train[kept], y_train=data.y_train[kept], groups=groups)
+
+
 def local_loss(
     apply: Callable[[Tree, jax.Array], jax.Array], loss: SampleLoss, batch_size: int | None, most: int
 ) -> Any:

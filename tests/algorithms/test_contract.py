@@ -268,6 +268,7 @@ def test_every_schedule_scales_the_step_size(name):
     want = {
         "constant": [1.0] * 6,
         "cosine": [0.0] + [0.5 * (1 + np.cos(np.pi * t / 9)) for t in range(5)],
+        "exponential": [0.998**t for t in range(6)],
         "inverse": [1 / (1 + t / 100) for t in range(6)],
         "inverse_sqrt": [1 / np.sqrt(1 + t / 100) for t in range(6)],
         "steps": [1.0] + [0.1] * 5,

@@ -1,0 +1,62 @@
+"""The quick reproduction of DFedSAM: rows, verdicts, picture."""
+
+import numpy as np
+import pytest
+
+from dlax.data import DataNotFound, fashion_mnist
+from dlax.papers import reproduce
+
+FAILING = [
+    "DFedSAM is ahead of DFedAvg by a point (inferred)",
+    "equal communication, DFedSAM for 4 times the rounds: DFedSAM-MGS is ahead, points (not claimed)",
+]
+SLOW_FAILING = FAILING
+
+
+@pytest.fixture(scope="module")
+def made():
+    return reproduce("dfedsam")
+
+
+def test_verdicts_are_as_they_are(made):
+    """On digits a climb gains half a point, not a whole one; and gossip steps are not free."""
+    assert made.claims.failing == FAILING
+    assert len(made.rows()) == 26
+
+
+def test_the_picture_has_its_three_panels_with_bands(made):
+    left, middle, right = made.figure.axes
+    names = [line.get_label() for line in left.lines]
+    assert names == ["FedSAM", "FedAvg", "DFedSAM-MGS", "DFedSAM", "DFedAvg", "DFedAvgM", "D-PSGD"]
+    assert len(left.collections) == len(names)
+    assert [tick.get_text().split("\n")[0] for tick in middle.get_xticklabels()] == [
+        "ring", "exponential", "complete",
+    ]  # fmt: skip
+    assert len(right.lines) == 6
+    for axes in made.figure.axes:
+        assert axes.get_xlabel() and axes.get_ylabel()
+
+
+def test_the_numbers_of_the_picture_are_those_of_the_claims(made):
+    curves, table = made.data["curves"], made.data["topology"]
+    for name in ("DFedAvg", "DFedSAM", "DFedSAM-MGS"):
+        np.testing.assert_array_equal(np.array(curves[name]["accuracy"])[:, -1], table[name]["ring"])
+    np.testing.assert_array_equal(made.data["radius"][0.1], table["DFedSAM"]["ring"])
+    gap = np.mean(table["DFedSAM"]["ring"]) - np.mean(table["DFedAvg"]["ring"])
+    (row,) = [row for row in made.claims.rows if row["claim"].startswith("DFedSAM is ahead of DFedAvg by")]
+    assert float(row["measured"]) == pytest.approx(gap, rel=1e-3)
+
+
+def test_nothing_is_claimed_of_the_distance_to_consensus_itself(made):
+    """A climb lets the nodes spread farther: it is flatness that the paper's consistency is about."""
+    assert all(not row["claim"].startswith("distance to consensus: DFedSAM over") for row in made.claims.rows)
+
+
+@pytest.mark.slow
+def test_the_slow_version():
+    try:
+        fashion_mnist()
+    except DataNotFound as missing:
+        pytest.skip(str(missing))
+    made = reproduce("dfedsam", slow=True)
+    assert made.claims.failing == SLOW_FAILING
