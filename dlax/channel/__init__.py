@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from dlax.channel.extremum import extremum
 from dlax.channel.linear import linear
+from dlax.channel.matching import matching
 from dlax.channel.median import median
 from dlax.channel.running_sums import running_sums
 from dlax.types import Channel
@@ -11,8 +12,9 @@ from dlax.types import Channel
 CHANNELS: dict[str, Callable[..., Channel]] = {
     "linear": linear,
     "extremum": extremum,
+    "matching": matching,
     "median": median,
     "running_sums": running_sums,
 }
 
-__all__ = ["CHANNELS", "extremum", "linear", "median", "running_sums"]
+__all__ = ["CHANNELS", "extremum", "linear", "matching", "median", "running_sums"]
