@@ -6,6 +6,7 @@ from dlax.channel.choco import choco
 from dlax.channel.error_feedback import error_feedback
 from dlax.channel.extremum import extremum
 from dlax.channel.linear import linear
+from dlax.channel.matching import matching
 from dlax.channel.median import median
 from dlax.channel.power_gossip import power_gossip
 from dlax.channel.running_sums import running_sums
@@ -14,6 +15,7 @@ from dlax.types import Channel
 CHANNELS: dict[str, Callable[..., Channel]] = {
     "linear": linear,
     "extremum": extremum,
+    "matching": matching,
     "median": median,
     "running_sums": running_sums,
     "choco": choco,
@@ -31,3 +33,4 @@ __all__ = [
     "power_gossip",
     "running_sums",
 ]
+__all__ = ["CHANNELS", "extremum", "linear", "matching", "median", "running_sums"]

@@ -52,6 +52,7 @@ class Reproduction(NamedTuple):
 # name -> what it is about; the module of that name is imported when it is run.
 PAPERS: dict[str, str] = {
     "dfedsam": "DFedSAM and DFedSAM-MGS: sharpness-aware local steps, several gossip steps",
+    "dimat": "merging and training in turn: hidden units are matched before models are averaged",
 }
 
 
