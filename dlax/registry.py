@@ -258,7 +258,7 @@ def _nested_kind(annotation: Any) -> str | None:
 
 def _resolve_nested(kind: str, value: Any, path: str) -> Any:
     """One spec, or a list of them; objects pass."""
-    if isinstance(value, list | tuple):
+    if _several(value):
         return [_resolve_nested(kind, each, f"{path}[{i}]") for i, each in enumerate(value)]
     if not isinstance(value, str | Mapping):
         return value
@@ -266,13 +266,18 @@ def _resolve_nested(kind: str, value: Any, path: str) -> Any:
 
 
 def _resolve_default(kind: str, value: Any) -> Any:
-    if isinstance(value, tuple):
+    if _several(value):
         return [_default_spec(kind, each) for each in value]
     return _default_spec(kind, value)
 
 
+def _several(value: Any) -> bool:
+    """Whether these are several specs; a record of functions is a tuple, but one thing."""
+    return isinstance(value, list) or type(value) is tuple
+
+
 def _build_nested(kind: str, value: Any) -> Any:
-    if isinstance(value, list | tuple):
+    if _several(value):
         return tuple(_build_nested(kind, each) for each in value)
     if not isinstance(value, Mapping):
         return value

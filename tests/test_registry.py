@@ -189,6 +189,21 @@ def test_nested_specs_are_names_mappings_or_objects():
     assert (by_name != dlax.make("topology", "star", n=5, weights=metropolis()).dense()).any()
 
 
+def test_a_compressor_is_named_described_or_given():
+    """A record of functions is one thing, though it is a tuple."""
+    from dlax.compress import sign
+
+    assert registry.resolve("channel", "choco", path="channel")["compressor"] == {
+        "name": "top_k", "fraction": 0.1
+    }  # fmt: skip
+    given = sign()
+    spec = registry.resolve("algorithm", {"name": "choco_sgd", "compressor": given}, path="algorithm")
+    assert spec["compressor"] is given and registry.build("algorithm", spec)
+    assert registry.default_text("algorithm", "lead", "compressor") == "dithered"
+    with pytest.raises(ValueError, match=r"channel\.compressor\.fractions: .*did you mean 'fraction'\?"):
+        dlax.make("channel", "choco", compressor={"name": "top_k", "fractions": 0.1})
+
+
 def test_nested_defaults_are_written_down_whole():
     resolved = registry.resolve("algorithm", "dsgd", path="algorithm")
     assert resolved["optimizer"] == {"name": "sgd", "momentum": None, "nesterov": False}

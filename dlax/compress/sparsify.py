@@ -87,11 +87,12 @@ def largest(scores: jax.Array, k: int) -> jax.Array:
     """Marks exactly k entries that no other exceeds; ties go to the lowest index.
 
     Where k is a good part of d, the k-th largest score is found by bisection on bit patterns, whose order is that
-    of the numbers: 31 counting passes for float32, whatever k is. Milliseconds on two (busy) CPU cores for 16
-    vectors of d = 80,000 at once:
+    of the numbers: 31 counting passes for float32, whatever k is. Milliseconds on two CPU cores that did other work
+    beside, best of several, for 16 vectors of d = 80,000 together:
 
         k/d     lax.top_k and a scatter   bisection   sort
-        0.01     9                        20          380
+        0.01     9                        20          377
+        0.02    27                        21
         0.1     66                        21          480
 
     Args:

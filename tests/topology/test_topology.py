@@ -78,10 +78,23 @@ def test_joint_connectedness():
         tp.from_matrix(left)
 
 
+def test_trees():
+    """n − 1 edges that connect, in every round the same."""
+    trees = [tp.path(1), tp.path(2), tp.complete(2), tp.path(7), tp.star(7), tp.binary_tree(7)]
+    others = [tp.ring(3), tp.complete(4), tp.directed_ring(4), tp.random_pairwise(4), tp.lollipop(6)]
+    assert all(topology.is_tree and "tree" in topology.properties for topology in trees)
+    assert not any(topology.is_tree or "tree" in topology.properties for topology in others)
+    split = np.kron(np.eye(2), np.full((3, 3), 1 / 3))  # six edges, two components
+    split[:3, :3] = tp.path(3).dense()
+    assert not tp.from_matrix(split, allow_disconnected=True).is_tree
+
+
 def test_allowances():
     column = np.array([[0.5, 1.0], [0.5, 0.0]])
     topology = tp.from_matrix(column, allow_column=True)
-    assert topology.properties == {"column stochastic", "nonnegative", "undirected", "connected", "fixed"}
+    assert topology.properties == {
+        "column stochastic", "nonnegative", "undirected", "connected", "tree", "fixed",
+    }  # fmt: skip
     signed = np.array([[1.5, -0.5], [-0.5, 1.5]])
     assert not tp.from_matrix(signed, allow_negative=True).is_nonnegative
     assert not tp.from_matrix(np.eye(3), allow_disconnected=True).is_connected
