@@ -30,7 +30,7 @@ from dlax.algorithms import (
 )
 from dlax.channel import linear
 from dlax.optimizers import OPTIMIZERS, cosine, inverse
-from dlax.problems import quadratic
+from dlax.problems import least_squares, quadratic
 from dlax.simulate import simulate
 from dlax.tree import message_bits
 
@@ -171,13 +171,16 @@ def test_special_cases_are_the_algorithm_that_the_docstring_names(one, other, to
     np.testing.assert_allclose(final(one, topology), final(other, topology), atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize("local_steps", [1, 3])
-def test_local_steps_draw_the_minibatches_that_dsgd_draws(local_steps):
-    noisy = quadratic(N, dim=DIM, noise=1.0)
-    one, other = (
-        final(factory(0.1, local_steps=local_steps), RING, problem=noisy, rounds=3)
-        for factory in (dfedavg, dsgd)
-    )
+SAMPLED = least_squares(N, dim=DIM, samples=8, batch_size=2)
+LOCALLY = {local_steps: dsgd(0.1, local_steps=local_steps) for local_steps in (1, 3)}
+
+
+@pytest.mark.parametrize("factory", [dfedavg, k_gt, led], ids=name_of)
+@pytest.mark.parametrize("local_steps", LOCALLY)
+def test_local_steps_draw_the_minibatches_that_dsgd_draws(factory, local_steps):
+    """In the first round, in which nothing is corrected yet."""
+    one = final(factory(0.1, local_steps=local_steps), RING, problem=SAMPLED, rounds=1)
+    other = final(LOCALLY[local_steps], RING, problem=SAMPLED, rounds=1)
     np.testing.assert_allclose(one, other, atol=1e-14, rtol=0)
 
 
