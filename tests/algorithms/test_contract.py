@@ -146,13 +146,8 @@ def test_algorithms_take_a_gradient_unless_they_average_or_solve():
 @every_algorithm
 def test_nested_params_move_and_stay_finite(name):
     begin = starts(name)
-<<<<<<< HEAD
-    result = simulate(ALGORITHMS[name](), NESTED, graph_of(name), rounds=ROUNDS, start=begin)
-    start = simulate(ALGORITHMS[name](), NESTED, graph_of(name), rounds=0, start=begin)
-=======
-    result = simulate(ALGORITHMS[name], NESTED, COMPLETE, rounds=ROUNDS, start=begin)
-    start = simulate(ALGORITHMS[name], NESTED, COMPLETE, rounds=0, start=begin)  # compiled already
->>>>>>> algorithms
+    result = simulate(ALGORITHMS[name], NESTED, graph_of(name), rounds=ROUNDS, start=begin)
+    start = simulate(ALGORITHMS[name], NESTED, graph_of(name), rounds=0, start=begin)  # compiled already
     assert jax.tree.structure(result.params) == jax.tree.structure(start.params)
     for before, after in zip(jax.tree.leaves(start.params), jax.tree.leaves(result.params), strict=True):
         assert np.isfinite(after).all() and (before != after).any()
