@@ -16,15 +16,18 @@ import numpy as np
 from dlax.algorithms import dsgd
 from dlax.bench.programs.dlax_dsgd import BATCH, random_samples
 from dlax.bench.timing import interleave, ratio, row
-from dlax.models import cnn
+from dlax.data import digits
+from dlax.models import cnn, mlp
 from dlax.problems import classification, quadratic
+from dlax.results import Result
 from dlax.simulate import simulate
 from dlax.topology import random_regular, ring
 
 
 def rows(quick: bool) -> Iterator[dict[str, Any]]:
-    """Overhead, per-node convolutions, growth, a million nodes, memory, compilation."""
+    """Overhead, sweeps over seeds, per-node convolutions, growth, a million nodes, memory, compilation."""
     yield from _overhead(quick)
+    yield from _sweep(quick)
     yield from _convolution(quick)
     yield from _growth(quick)
     yield from _million(quick)
@@ -46,6 +49,27 @@ def _overhead(quick: bool) -> Iterator[dict[str, Any]]:
     )
     yield row(
         f"D-SGD run, MLP n={n}: simulate / by hand", ratio(seconds, "simulate", "by hand"), "x", most=1.05
+    )
+
+
+def _sweep(quick: bool) -> Iterator[dict[str, Any]]:
+    """Eight seeds in one compiled run by one seed, as an ablation has them: digits, 16 nodes, MLP 64-64-10."""
+    rounds = 20 if quick else 300
+    problem = classification(16, dataset=digits(), model=mlp(hidden=(64,)), batch_size=16)
+    topology = ring(16)
+
+    def run(seeds: int) -> Result:
+        return simulate(
+            dsgd, problem, topology, rounds=rounds, eval_every=rounds, seeds=seeds, hyper={"lr": 0.1}
+        )
+
+    first = {seeds: run(seeds).seconds for seeds in (1, 8)}
+    calls = {str(seeds): lambda seeds=seeds: run(seeds) for seeds in (1, 8)}
+    seconds = interleave(calls, repeats=2 if quick else 7)
+    yield row("sweep, MLP n=16: 8 seeds together / 1 seed", ratio(seconds, "8", "1"), "x", most=5)
+    whole = {seeds: parts["compile"] + parts["run"] for seeds, parts in first.items()}
+    yield row(
+        "sweep, MLP n=16: 8 seeds together / 1 seed, compilation included", whole[8] / whole[1], "x", most=5
     )
 
 
