@@ -46,8 +46,9 @@ class Round(NamedTuple):
       require: `(who, *properties) -> None`: raises `ValueError` when the topology lacks one of them
         ("symmetric", "doubly stochastic", "row stochastic", "column stochastic", "complete", "fixed", ...)
         or, for "full participation", when nodes may sit rounds out.
-      fact: `name -> []`: a number that the topology knows, "spectral gap" or "least eigenvalue"; computed on the
-        host when first asked for, and an argument of the compiled run.
+      fact: `name -> []`: a number that the topology knows ("spectral gap", "worst gap" of a single round, "second
+        largest eigenvalue", "least eigenvalue"); computed on the host when first asked for, and an argument of
+        the compiled run.
       edges: `() -> Edges`: the neighbours of every node in slots, for state that lives on edges; raises
         `ValueError` unless the topology is fixed and undirected and the channel plain.
       over: `channel -> Round`: the same round over another channel, for algorithms that bring their own; raises

@@ -22,6 +22,13 @@ def least_squares_gradient(problem):
     return lambda i, x, t, k: A[i].T @ (A[i] @ x - b[i]) / len(b[i])
 
 
+def hessians(problem):
+    """Hᵢ `[n, d, d]` and hᵢ `[n, d]` of least squares, ∇fᵢ(x) = Hᵢ x − hᵢ."""
+    A, b = problem.local["A"], problem.local["b"]
+    pairs = [(a.T @ a / len(y), a.T @ y / len(y)) for a, y in zip(A, b, strict=True)]
+    return np.stack([H for H, _ in pairs]), np.stack([h for _, h in pairs])
+
+
 def logistic_gradient(problem, *, seed, batch_size, local_steps):
     """Logistic loss on the minibatches that the engine draws; x is [w, c] in one vector."""
     x_all, y_all = problem.shared["x"].astype(np.float64), problem.shared["y"]

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlax.types import Key, Problem, Tree
+from dlax.types import Key, Problem, Scalar, Tree
 
 Values = Literal["normal", "spike", "ramp"]
 
@@ -30,7 +30,8 @@ def average(n: int, *, dim: int = 1, values: Values = "normal", seed: int = 0) -
       seed: of the normal entries.
 
     Returns:
-      A problem with parameters `x` `[d]`, its own starts, optimum and minimum, and nothing held out.
+      A problem with parameters `x` `[d]`, its own starts, optimum, minimum, proximal steps and conjugates, and
+      nothing held out.
 
     Raises:
       ValueError: if `dim` < 1 or `values` is none of the three.
@@ -73,8 +74,10 @@ def average_of(values: Any) -> Problem:
     mean = v.mean(axis=0)
     minimum = 0.5 * float(np.mean(np.sum((v - mean) ** 2, axis=1)))
     return Problem(
-        n, _zeros(dim), _loss, {"v": v}, {}, _objective, optimum={"x": mean}, minimum=minimum, starts={"x": v}
-    )
+        n, _zeros(dim), _loss, {"v": v}, {}, _objective,
+        optimum={"x": mean}, minimum=minimum, starts={"x": v},
+        prox=_prox, conjugate=_conjugate,
+    )  # fmt: skip
 
 
 @cache  # problems of one size then share a compiled run
@@ -96,3 +99,13 @@ def _loss(params: Tree, key: Key, local: Tree, shared: Tree) -> jax.Array:
 def _objective(params: Tree, local: Tree, shared: Tree) -> jax.Array:
     del shared
     return 0.5 * jnp.mean(jnp.sum(jnp.square(params["x"][None] - local["v"]), axis=1))
+
+
+def _prox(v: Tree, scale: Scalar, local: Tree, shared: Tree) -> Tree:
+    del shared
+    return {"x": (v["x"] + scale * local["v"]) / (1 + scale)}
+
+
+def _conjugate(y: Tree, local: Tree, shared: Tree) -> Tree:
+    del shared
+    return {"x": y["x"] + local["v"]}

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlax.types import Key, Problem, Tree
+from dlax.types import Key, Problem, Scalar, Tree
 
 
 def least_squares(
@@ -36,7 +36,9 @@ def least_squares(
       seed: of the data.
 
     Returns:
-      A problem with parameters `x` `[d]`, with optimum and minimum in float64.
+      A problem with parameters `x` `[d]`, with optimum and minimum in float64. Its proximal steps and gradients
+      of conjugates take all s rows and are direct solves; with s < d no fᵢ is strongly convex, and there are no
+      conjugates.
 
     Raises:
       ValueError: if sizes are below 1, a scale is negative, or all n · s rows are fewer than d.
@@ -80,5 +82,21 @@ def least_squares(
         del shared
         return 0.5 * jnp.mean(jnp.square(local["A"] @ params["x"] - local["b"]))
 
-    local = {"A": A, "b": b}
-    return Problem(n, init, loss, local, {}, objective, optimum={"x": optimum}, minimum=minimum)
+    def solve(scale: Scalar, shift: Scalar, y: jax.Array, local: Tree) -> jax.Array:
+        """(scale · AᵀA/s + shift · I)⁻¹ (y + scale · Aᵀb/s), for one node."""
+        A, b = local["A"], local["b"]
+        matrix = scale / samples * (A.T @ A) + shift * jnp.eye(dim, dtype=y.dtype)
+        return jax.scipy.linalg.solve(matrix, y + scale / samples * (A.T @ b), assume_a="pos")
+
+    def prox(v: Tree, scale: Scalar, local: Tree, shared: Tree) -> Tree:
+        del shared
+        return {"x": solve(scale, 1.0, v["x"], local)}
+
+    def conjugate(y: Tree, local: Tree, shared: Tree) -> Tree:
+        del shared
+        return {"x": solve(1.0, 0.0, y["x"], local)}
+
+    return Problem(
+        n, init, loss, {"A": A, "b": b}, {}, objective,
+        optimum={"x": optimum}, minimum=minimum, prox=prox, conjugate=conjugate if samples >= dim else None,
+    )  # fmt: skip

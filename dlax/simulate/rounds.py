@@ -359,16 +359,20 @@ def keep_compiled(identity: Any, made: Compiled) -> Compiled:
 FACTS: dict[str, Callable[[Topology], Any]] = {
     "spectral gap": lambda topology: topology.spectral_gap,
     "least eigenvalue": lambda topology: topology.least_eigenvalue,
+    "second largest eigenvalue": lambda topology: topology.second_largest_eigenvalue,
+    "worst gap": lambda topology: topology.worst_gap,
     "edges": edge_table,
 }
-_ASKED: dict[Program, tuple[str, ...]] = {}  # facts that a program's algorithm asked for
+# Facts that a program's algorithm asked for, given values of these options.
+_ASKED: dict[tuple[Program, frozenset[str]], tuple[str, ...]] = {}
 
 
 def _with_facts(
     program: Program, topology: Topology, several: bool, keys: Any, values: Any, arrays: Arrays
 ) -> tuple[Compiled, Arrays]:
     """Compiles; adds what the algorithm asks of the topology, which can be dear, and only that."""
-    names = list(_ASKED.get(program, ()))
+    asker = (program, frozenset(values))
+    names = list(_ASKED.get(asker, ()))
     dtype = arrays.clock["gradient"].dtype
     while True:
         arrays = arrays._replace(facts=compute_facts(names, topology, dtype))
@@ -378,7 +382,7 @@ def _with_facts(
             names.append(known_fact(missing.name))
             if len(_ASKED) >= _CACHE.size:
                 _ASKED.clear()
-            _ASKED[program] = tuple(names)
+            _ASKED[asker] = tuple(names)
 
 
 def compute_facts(names: Sequence[str], topology: Topology, dtype: Any) -> dict[str, Any]:

@@ -18,18 +18,21 @@ from dlax.theory.averaging import (
     second_order_contraction,
 )
 from dlax.theory.bounds import dsgd_bias_bound, dsgd_terms, transient_bound
+from dlax.theory.curvature import Curvature, curvature
 from dlax.theory.linearize import linearize
 from dlax.theory.quadratics import Quadratic, centralized_sgd, dsgd, gradient_tracking, quadratic_of
 from dlax.theory.recursion import Recursion
 from dlax.theory.transient import Transient, transient
 
 __all__ = [
+    "Curvature",
     "Quadratic",
     "Recursion",
     "Transient",
     "centralized_sgd",
     "chebyshev_contraction",
     "contraction",
+    "curvature",
     "dsgd",
     "dsgd_bias_bound",
     "dsgd_terms",

@@ -206,6 +206,23 @@ class Topology:
             raise ValueError(f"{self.name}: the least eigenvalue over all draws is not known")
         return self.draw.least_eigenvalue
 
+    @cached_property
+    def second_largest_eigenvalue(self) -> float:
+        """λ₂ of the one matrix, with sign; raises `ValueError` unless it is fixed and symmetric."""
+        if not (self.is_fixed and self.is_symmetric):
+            raise ValueError(f"{self.name}: the second largest eigenvalue needs one symmetric matrix")
+        return gap.second_largest_eigenvalue(self.matrices[0])
+
+    @cached_property
+    def worst_gap(self) -> float:
+        """The least 1 − ρ of any single round; raises `ValueError` if that is not known, or 0."""
+        if self.draw is not None:
+            raise ValueError(f"{self.name}: the worst gap over all draws is not known")
+        worst = min(gap.spectral_gap(W) for W in self.matrices)
+        if worst <= TOLERANCE:
+            raise ValueError(f"{self.name}: the worst gap is 0: some round on its own does not contract")
+        return worst
+
     def dense(self, t: int = 0) -> np.ndarray:
         """Return matrix number t mod L, dense.
 

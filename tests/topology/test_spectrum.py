@@ -154,7 +154,50 @@ def test_least_eigenvalue(topology):
     assert both.least_eigenvalue == pytest.approx(min(topology.least_eigenvalue, tp.path(9).least_eigenvalue))
 
 
+@pytest.mark.parametrize(
+    "topology", [tp.ring(9), tp.star(9), tp.erdos_renyi(9), tp.complete(9), tp.path(2)], ids=lambda t: t.name
+)
+def test_second_largest_eigenvalue(topology, monkeypatch):
+    """With its sign: W of the complete graph without self weights has none above 0 but the 1."""
+    for W in (topology.dense(), (topology.dense() - np.eye(topology.n)) / topology.n + np.eye(topology.n)):
+        want = np.linalg.eigvalsh(W)[-2]
+        assert spectrum.second_largest_eigenvalue(W) == pytest.approx(want, abs=1e-12)
+    assert topology.second_largest_eigenvalue == pytest.approx(
+        np.linalg.eigvalsh(topology.dense())[-2], abs=1e-12
+    )
+    irregular = shuffled(topology).matrices[0]
+    monkeypatch.setattr(spectrum, "DENSE", 1)
+    found = spectrum.second_largest_eigenvalue(irregular)
+    assert found == pytest.approx(topology.second_largest_eigenvalue, abs=1e-9)
+
+
+def test_second_largest_eigenvalue_below_zero():
+    W = (np.ones((5, 5)) - np.eye(5)) / 4
+    assert spectrum.second_largest_eigenvalue(W) == pytest.approx(-0.25, abs=1e-12)
+    uneven = np.array([[0.0, 0.6, 0.4], [0.6, 0.0, 0.4], [0.4, 0.4, 0.2]])
+    assert np.linalg.eigvalsh(uneven)[-2] < 0
+    assert spectrum.second_largest_eigenvalue(uneven) == pytest.approx(
+        np.linalg.eigvalsh(uneven)[-2], abs=1e-12
+    )
+
+
+def test_the_worst_gap_is_that_of_the_slowest_round():
+    both = tp.cyclic(9, members=(tp.ring, tp.path))
+    assert both.worst_gap == pytest.approx(tp.path(9).spectral_gap, abs=1e-12)
+    assert tp.ring(9).worst_gap == tp.ring(9).spectral_gap
+    with pytest.raises(ValueError, match="random_pairwise: the worst gap over all draws is not known"):
+        _ = tp.random_pairwise(9).worst_gap
+    with pytest.raises(ValueError, match="the worst gap is 0: some round on its own does not contract"):
+        _ = tp.from_matrix([tp.ring(9).dense(), np.eye(9)]).worst_gap
+
+
 def test_refusals():
+    with pytest.raises(ValueError, match="second_largest_eigenvalue needs a symmetric matrix"):
+        spectrum.second_largest_eigenvalue(tp.static_exponential(8).dense())
+    with pytest.raises(
+        ValueError, match="static_exponential: the second largest eigenvalue needs one symmetric"
+    ):
+        _ = tp.static_exponential(8).second_largest_eigenvalue
     with pytest.raises(ValueError, match="least_eigenvalue needs a symmetric matrix"):
         tp.least_eigenvalue(tp.static_exponential(8).dense())
     with pytest.raises(ValueError, match="static_exponential: the least eigenvalue needs symmetric"):

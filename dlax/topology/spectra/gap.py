@@ -101,6 +101,30 @@ def least_eigenvalue(W: Any) -> float:
     return extremes(lambda x: A @ x, n, "low", fallback=lambda: A, centred=False)[0]
 
 
+def second_largest_eigenvalue(W: Any) -> float:
+    """Compute λ₂ of a symmetric W, with sign; 1 − λ₂ is what a Chebyshev polynomial in W must span from.
+
+    Args:
+      W: `[n, n]` dense or sparse, symmetric, rows sum to one, n ≥ 2.
+
+    Returns:
+      λ₂; below 1 for a connected graph.
+
+    Raises:
+      ValueError: if W is not square or not symmetric, or n = 1.
+    """
+    A = as_csr(W)
+    n = A.shape[0]
+    if n < 2 or not is_symmetric(A):
+        raise ValueError("second_largest_eigenvalue needs a symmetric matrix of at least two nodes")
+    eigenvalues = circulant_eigenvalues([A])
+    if eigenvalues is not None:
+        return float(eigenvalues[0, 1:].real.max())
+    if n <= DENSE:
+        return float(np.linalg.eigvalsh(A.toarray())[-2])
+    return extremes(lambda x: A @ x, n, "high", fallback=lambda: A, centred=True)[1]
+
+
 def circulant_eigenvalues(matrices: Sequence[csr_array]) -> np.ndarray | None:
     """Return the eigenvalues `[L, n]` on the common Fourier basis; None unless all are circulant."""
     rows = [_circulant_row(V) for V in matrices]
