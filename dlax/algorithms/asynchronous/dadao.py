@@ -88,10 +88,10 @@ def dadao(
         return DADAOState(params, params, zero, zero, zero, zero)
 
     def flow(own: DADAOState, elapsed: jax.Array, facts: dict[str, Any]) -> DADAOState:
-        leaves = zip(*map(jax.tree.leaves, own), strict=True)
-        moved = [flow_of_six(*six, nu, slow, elapsed) for six in leaves]
+        six: list[list[jax.Array]] = [jax.tree.leaves(variable) for variable in own]
+        moved = [flow_of_six(leaves, nu, slow, elapsed) for leaves in zip(*six, strict=True)]
         structure = jax.tree.structure(own.params)
-        return DADAOState(*(structure.unflatten(variable) for variable in zip(*moved, strict=True)))
+        return DADAOState(*(jax.tree.unflatten(structure, leaves) for leaves in zip(*moved, strict=True)))
 
     def compute(own: DADAOState, event: Event) -> tuple[DADAOState, Info]:
         loss, grads = event.own.grad(own.params)
@@ -116,26 +116,21 @@ def dadao(
 
 
 def flow_of_six(
-    x: jax.Array, x_tilde: jax.Array, y: jax.Array, y_tilde: jax.Array, z: jax.Array, z_tilde: jax.Array,
-    nu: Scalar, slow: Scalar, elapsed: jax.Array,
-) -> tuple[jax.Array, ...]:  # fmt: skip
+    six: tuple[jax.Array, ...], nu: Scalar, slow: Scalar, elapsed: jax.Array
+) -> tuple[jax.Array, ...]:
     """The six variables after a time: exp(A t) of the dynamics' 6 x 6 matrix A, in closed form.
 
     With s = √(ν/L): x and x̃ approach their middle at the rate 2η = s/4, z and z̃ a common end at α + α̃ = 3s/8. Both
     drive y and ỹ, which follow with the same exponentials (p below) and swing about that with frequency ω,
-    ω² = αθ − α²/4 = 1/8 − s²/64 > 0, damped by α/2 = s/8. A matrix exponential took most of a run.
+    ω² = αθ − α²/4 = 1/8 − s²/64 > 0, damped by α/2 = s/8.
 
     Args:
-      x: a leaf of a node's model; the other five are its companions of the same shape.
-      x_tilde: as above.
-      y: as above.
-      y_tilde: as above.
-      z: as above.
-      z_tilde: as above.
+      six: x, x̃, y, ỹ, z, z̃, of one shape.
       nu: ν `[]`.
       slow: s `[]`.
       elapsed: t `[]`.
     """
+    x, x_tilde, y, y_tilde, z, z_tilde = six
     omega = jnp.sqrt(1 / 8 - slow**2 / 64)
     damped = jnp.exp(-slow / 8 * elapsed)
     times = (
