@@ -32,7 +32,8 @@ def test_its_head_says_how_to_run_it_and_what_to_expect(path):
 @every_config
 def test_two_rounds_of_every_combination(path):
     """Structures that compile alike once; one seed, one value of each sweep."""
-    raw = experiment.load(path, ["rounds=2", "eval_every=1", "seeds=1"])
+    length = "duration" if "duration" in experiment.load(path) else "rounds"
+    raw = experiment.load(path, [f"{length}=2", "eval_every=1", "seeds=1"])
     raw["vmap"] = {option: values[:1] for option, values in raw.get("vmap", {}).items()}
     for cell in experiment.expand(raw):
         try:

@@ -14,9 +14,10 @@ from dlax import experiment
 from dlax import topology as tp
 from dlax.algorithms import dsgd
 from dlax.algorithms.asynchronous import ASYNCHRONOUS, acid, ad_psgd, continuized, dadao, pairwise_gossip
+from dlax.algorithms.asynchronous.dadao import flow_of_six
 from dlax.problems import average, least_squares, quadratic
 from dlax.simulate import layers as packing
-from dlax.simulate.events import _generator
+from dlax.simulate.events import generator
 from dlax.simulate.streams import stream
 from dlax.types import EventList
 
@@ -142,7 +143,7 @@ def test_a_run_of_one_seed_is_that_of_many(name):
 
 def events_of(algorithm, seed=0):
     drawn = algorithm.timing(RING)
-    return drawn.draw(DURATION, _generator(seed)), drawn.facts
+    return drawn.draw(DURATION, generator(seed)), drawn.facts
 
 
 def gradient(problem, i, x):
@@ -195,11 +196,7 @@ def plain_dadao(L, mu):
     events, facts = events_of(dadao())
     nu = mu / 2
     r = np.sqrt(nu / L)
-    eta, alpha, alpha_t, theta = r / 8, r / 4, r / 8, 1 / (2 * r)
-    A = np.zeros((6, 6))  # x, x̃, y, ỹ, z, z̃
-    A[0, :2], A[1, :2] = (-eta, eta), (eta, -eta)
-    A[2, 2:4], A[3, 1], A[3, 2], A[3, 4] = (-alpha, alpha), -theta * nu, -theta, -theta
-    A[4, 4:], A[5, 4:] = (-alpha, alpha), (alpha_t, -alpha_t)
+    A = dadao_matrix(nu, r)
     S, now = np.zeros((6, N, 3)), 0.0
     for time, i, j in zip(*events, strict=True):
         S, now = np.tensordot(expm(A * (time - now)), S, axes=1), time
@@ -214,6 +211,27 @@ def plain_dadao(L, mu):
                 S[4, node] += sign * m / 2
                 S[5, node] += sign * 2 * facts["chi1"] / r * m
     return np.tensordot(expm(A * (DURATION - now)), S, axes=1)[0]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(0.001, 1.0), st.floats(0.3, 4.0), st.floats(0.0, 100.0))
+def test_dadao_flows_as_the_exponential_of_its_matrix(ratio, L, elapsed):
+    nu = ratio * L / 2
+    r = np.sqrt(nu / L)
+    six = np.random.default_rng(0).normal(size=(6, 3)) * np.array([1, 1, 1, 1, 50, 50])[:, None]
+    with jax.enable_x64(True):
+        got = np.stack(flow_of_six(tuple(map(jax.numpy.asarray, six)), nu, r, elapsed))
+    want = expm(dadao_matrix(nu, r) * elapsed) @ six
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-13 * max(np.abs(six).max(), np.abs(want).max()))
+
+
+def dadao_matrix(nu, r):
+    eta, alpha, alpha_t, theta = r / 8, r / 4, r / 8, 1 / (2 * r)
+    A = np.zeros((6, 6))  # x, x̃, y, ỹ, z, z̃
+    A[0, :2], A[1, :2] = (-eta, eta), (eta, -eta)
+    A[2, 2:4], A[3, 1], A[3, 2], A[3, 4] = (-alpha, alpha), -theta * nu, -theta, -theta
+    A[4, 4:], A[5, 4:] = (-alpha, alpha), (alpha_t, -alpha_t)
+    return A
 
 
 def plain_continuized(L, mu):
@@ -264,7 +282,7 @@ def test_minibatches_come_from_the_keys_of_events():
     two = tp.complete(2)
     noisy = quadratic(2, dim=2, noise=1.0, heterogeneity=0.0)
     plain = acid(accelerated=False)
-    drawn = plain.timing(two).draw(3.0, _generator(0))
+    drawn = plain.timing(two).draw(3.0, generator(0))
     x = np.zeros((2, 2))
     key = stream(jax.random.key(0), "events")
     with jax.enable_x64(True):
@@ -309,6 +327,27 @@ def test_other_values_compile_nothing():
     first, again = swept(0.1), swept(0.05)
     assert first.seconds["compile"] > 0 == again.seconds["compile"]
     assert (first.params["x"] != again.params["x"]).any()
+
+
+def test_other_seeds_compile_nothing_though_their_events_differ():
+    """Depths and widths of layers are rounded up to few sizes."""
+    assert [packing.few_sizes(size, 3) for size in (0, 1, 7, 8, 9, 15, 17, 180)] == [
+        0,
+        1,
+        7,
+        8,
+        10,
+        16,
+        20,
+        192,
+    ]
+    assert [packing.few_sizes(size, 1) for size in (1, 2, 3, 100)] == [1, 2, 4, 128]
+    big, many = average(64, dim=2), tp.ring(64)
+    runs = [
+        dlax.simulate(pairwise_gossip, big, many, duration=40.0, eval_every=20.0, seeds=[seed])
+        for seed in (0, 1, 2)
+    ]
+    assert runs[1].seconds["compile"] == runs[2].seconds["compile"] == 0
 
 
 def test_a_diverged_run_is_flagged_and_the_others_go_on():

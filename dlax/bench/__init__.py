@@ -6,13 +6,14 @@ Times are medians of interleaved repetitions in one process, reported as ratios,
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from dlax.bench import engine, graphs, kernels, rivals
+from dlax.bench import engine, events, graphs, kernels, rivals
 from dlax.registry import suggest
 
 GROUPS: dict[str, Callable[[bool], Iterator[dict[str, Any]]]] = {
     "kernels": kernels.rows,
     "graphs": graphs.rows,
     "engine": engine.rows,
+    "events": events.rows,
     "torch": rivals.rows,
 }
 

@@ -234,7 +234,9 @@ def _compilation(quick: bool) -> Iterator[dict[str, Any]]:
     try:
         for path in configs[:1] if quick else configs:
             raw = experiment.load(path)
-            cell = experiment.expand(raw)[-1].model_copy(update={"rounds": 2, "eval_every": 1})
+            cell = experiment.expand(raw)[-1]
+            length = "duration" if cell.duration else "rounds"
+            cell = cell.model_copy(update={length: 2, "eval_every": 1})
             try:
                 result = experiment.run(cell)
             except ValueError as error:

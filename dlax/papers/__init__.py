@@ -51,6 +51,7 @@ class Reproduction(NamedTuple):
 
 # name -> what it is about; the module of that name is imported when it is run.
 PAPERS: dict[str, str] = {
+    "dadao": "gradients and communications on decoupled Poisson clocks, both accelerated",
     "dfedsam": "DFedSAM and DFedSAM-MGS: sharpness-aware local steps, several gossip steps",
     "dimat": "merging and training in turn: hidden units are matched before models are averaged",
 }

@@ -15,7 +15,7 @@ import numpy as np
 
 from dlax import tree
 from dlax.results import METRICS, Result
-from dlax.simulate.layers import Block, Slots, pack, stack, widths
+from dlax.simulate.layers import Block, Slots, few_sizes, pack, stack, widths
 from dlax.simulate.program import Arrays, Carry, Functions, Hyper, Start, first_params, functions, measure
 from dlax.simulate.rounds import (
     Clock,
@@ -238,14 +238,14 @@ def run_events(
         arrays = place_arrays(problem, {}, None, Clock(), dtype)
         arrays = arrays._replace(facts={k: jnp.asarray(v, dtype) for k, v in timing.facts.items()})
         runs, keys, values = runs_of(seeds, hyper, dtype)
-        lists = {seed: timing.draw(duration, _generator(seed)) for seed in seeds}
+        lists = {seed: timing.draw(duration, generator(seed)) for seed in seeds}
         sizes = np.max([widths(events, n) for events in lists.values()], axis=0)
         width = (int(sizes[0]), int(sizes[1]))
         packed = {
             seed: pack(events, n, ends, width, one_at_a_time=one_at_a_time) for seed, events in lists.items()
         }
         packings = [packed[run["seed"]] for run in runs]
-        deepest = max(1, *(int(p.layers.max()) for p in packings))
+        deepest = few_sizes(max(1, *(int(p.layers.max()) for p in packings)), 1)
         columns = set(hyper if swept is None else swept) | {"seed"}
         runs = [{name: value for name, value in run.items() if name in columns} for run in runs]
         several = len(runs) > 1
@@ -301,7 +301,7 @@ def run_events(
     )
 
 
-def _generator(seed: int) -> np.random.Generator:
+def generator(seed: int) -> np.random.Generator:
     """The host's generator of a run's events, from the run's key."""
     words = np.asarray(jax.random.key_data(stream(jax.random.key(seed), "events")))
     return np.random.default_rng(words.astype(np.uint64).tolist())

@@ -94,7 +94,13 @@ def widths(events: EventList, n: int) -> tuple[int, int]:
     depth = int(layers(events, n).max(initial=0)) + 1
     pairs = int(np.sum(events.node != events.peer))
     counts = (len(events.node) - pairs, pairs)
-    return tuple(min(n, int(np.ceil(_SLACK * count / depth))) for count in counts)  # type: ignore[return-value]
+    return tuple(min(n, few_sizes(int(np.ceil(_SLACK * c / depth)), 3)) for c in counts)  # type: ignore[return-value]
+
+
+def few_sizes(size: int, bits: int) -> int:
+    """The next number of so many significant bits: lists of other seeds then share shapes, hence a compiled run."""
+    step = 1 << max(0, size.bit_length() - bits)
+    return -(-size // step) * step
 
 
 def pack(

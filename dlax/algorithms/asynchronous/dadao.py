@@ -39,7 +39,7 @@ def dadao(
         dy  = α (ỹ − y) dt         dỹ = −θ (ν x̃ + y + z) dt
         dz  = α (z̃ − z) dt         dz̃ = α̃ (z − z̃) dt
 
-    whose solution, a matrix exponential, is applied exactly and only when the node is touched. When its clock of
+    whose solution, in closed form, is applied exactly and only when the node is touched. When its clock of
     rate 1 ticks, with g = ∇fᵢ(x) − ν x − ỹ,
 
         x ← x − γ g,   x̃ ← x̃ − γ̃ g,   ỹ ← ỹ + (δ + δ̃) g
@@ -75,7 +75,6 @@ def dadao(
 
     nu = convexity / 2
     slow = jnp.sqrt(nu / smoothness)  # √(ν/L)
-    flow_matrix = _flow_matrix(nu, slow)
 
     def timing(topology: Topology) -> Timing:
         if not topology.is_fixed:
@@ -89,13 +88,10 @@ def dadao(
         return DADAOState(params, params, zero, zero, zero, zero)
 
     def flow(own: DADAOState, elapsed: jax.Array, facts: dict[str, Any]) -> DADAOState:
-        phi = jax.scipy.linalg.expm(flow_matrix * elapsed)
-
-        def apply(*six: jax.Array) -> jax.Array:
-            return jnp.tensordot(phi.astype(six[0].dtype), jnp.stack(six), axes=1)
-
-        moved = jax.tree.map(apply, *own)
-        return DADAOState(*(jax.tree.map(lambda leaf, i=i: leaf[i], moved) for i in range(6)))
+        six: list[list[jax.Array]] = [jax.tree.leaves(variable) for variable in own]
+        moved = [flow_of_six(leaves, nu, slow, elapsed) for leaves in zip(*six, strict=True)]
+        structure = jax.tree.structure(own.params)
+        return DADAOState(*(jax.tree.unflatten(structure, leaves) for leaves in zip(*moved, strict=True)))
 
     def compute(own: DADAOState, event: Event) -> tuple[DADAOState, Info]:
         loss, grads = event.own.grad(own.params)
@@ -119,16 +115,49 @@ def dadao(
     return Asynchronous(timing, init, compute, meet, flow)
 
 
-def _flow_matrix(nu: Scalar, slow: Scalar) -> jax.Array:
-    """The six lines of the dynamics `[6, 6]`, on x, x̃, y, ỹ, z, z̃."""
-    eta, alpha, alpha_tilde, theta = slow / 8, slow / 4, slow / 8, 1 / (2 * slow)
-    zero = 0 * eta
-    rows = [
-        [-eta, eta, zero, zero, zero, zero],
-        [eta, -eta, zero, zero, zero, zero],
-        [zero, zero, -alpha, alpha, zero, zero],
-        [zero, -theta * nu, -theta, zero, -theta, zero],
-        [zero, zero, zero, zero, -alpha, alpha],
-        [zero, zero, zero, zero, alpha_tilde, -alpha_tilde],
-    ]
-    return jnp.stack([jnp.stack(row) for row in rows])
+def flow_of_six(
+    six: tuple[jax.Array, ...], nu: Scalar, slow: Scalar, elapsed: jax.Array
+) -> tuple[jax.Array, ...]:
+    """The six variables after a time: exp(A t) of the dynamics' 6 x 6 matrix A, in closed form.
+
+    With s = √(ν/L): x and x̃ approach their middle at the rate 2η = s/4, z and z̃ a common end at α + α̃ = 3s/8. Both
+    drive y and ỹ, which follow with the same exponentials (p below) and swing about that with frequency ω,
+    ω² = αθ − α²/4 = 1/8 − s²/64 > 0, damped by α/2 = s/8.
+
+    Args:
+      six: x, x̃, y, ỹ, z, z̃, of one shape.
+      nu: ν `[]`.
+      slow: s `[]`.
+      elapsed: t `[]`.
+    """
+    x, x_tilde, y, y_tilde, z, z_tilde = six
+    omega = jnp.sqrt(1 / 8 - slow**2 / 64)
+    damped = jnp.exp(-slow / 8 * elapsed)
+    times = (
+        jnp.exp(-slow / 4 * elapsed),
+        jnp.exp(-3 * slow / 8 * elapsed),
+        damped * jnp.cos(omega * elapsed),
+        damped * jnp.sin(omega * elapsed) / omega,
+        8 / (8 + 3 * slow**2),
+    )
+    fade_x, fade_z, cosine, sine, lag = (jnp.asarray(scale, x.dtype) for scale in times)
+    middle, apart = (x + x_tilde) / 2, (x_tilde - x) / 2
+    gap = (z_tilde - z) / 3
+    end = z + 2 * gap
+    rest = nu * middle + end
+
+    def p(fade_x: Any, fade_z: Any) -> tuple[jax.Array, jax.Array]:
+        return -rest - nu * apart * fade_x + 2 * lag * gap * fade_z, -rest - lag * gap * fade_z
+
+    (start, start_tilde), (now, now_tilde) = p(1, 1), p(fade_x, fade_z)
+    a, b = y - start, y_tilde - start_tilde
+    swing = (cosine - slow / 8 * sine) * a + slow / 4 * sine * b
+    swing_tilde = (cosine + slow / 8 * sine) * b - sine / (2 * slow) * a
+    return (
+        middle - apart * fade_x,
+        middle + apart * fade_x,
+        now + swing,
+        now_tilde + swing_tilde,
+        end - 2 * gap * fade_z,
+        end + gap * fade_z,
+    )
