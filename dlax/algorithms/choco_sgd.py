@@ -6,6 +6,7 @@ ICML 2019. Koloskova, Lin, Stich, Jaggi. Decentralized Deep Learning with Arbitr
 """
 
 from dlax.algorithms.dsgd import dsgd
+from dlax.algorithms.local import check_steps
 from dlax.algorithms.through import through
 from dlax.channel import choco
 from dlax.compress import top_k
@@ -44,5 +45,6 @@ def choco_sgd(
       ValueError: if `gamma` is a number outside (0, 1] or local_steps < 1; in a run, unless the topology is fixed,
         symmetric and doubly stochastic, the run's channel plain, and all nodes take part.
     """
+    check_steps("choco_sgd", local_steps)
     local = dsgd(lr, local_steps=local_steps, optimizer=optimizer, schedule=schedule)
     return through(local, choco(gamma, compressor=compressor))

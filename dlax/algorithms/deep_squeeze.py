@@ -4,6 +4,7 @@ Tang, Lian, Qiu, Yuan, Zhang, Zhang, Liu. DeepSqueeze: Decentralization Meets Er
 """
 
 from dlax.algorithms.dsgd import dsgd
+from dlax.algorithms.local import check_steps
 from dlax.algorithms.through import through
 from dlax.channel import error_feedback
 from dlax.compress import top_k
@@ -47,5 +48,6 @@ def deep_squeeze(
       ValueError: if `gamma` is a number outside (0, 1] or local_steps < 1; in a run, unless the topology is doubly
         stochastic, the run's channel plain, and all nodes take part.
     """
+    check_steps("deep_squeeze", local_steps)
     local = dsgd(lr, local_steps=local_steps, optimizer=optimizer, schedule=schedule)
     return through(local, error_feedback(gamma, compressor=compressor))

@@ -4,6 +4,7 @@ Vogels, Karimireddy, Jaggi. Practical Low-Rank Communication Compression in Dece
 """
 
 from dlax.algorithms.dsgd import dsgd
+from dlax.algorithms.local import check_steps
 from dlax.algorithms.through import through
 from dlax.channel import power_gossip
 from dlax.optimizers import constant, sgd
@@ -37,5 +38,6 @@ def power_gossip_sgd(
       ValueError: if local_steps < 1; in a run, unless the topology is fixed, symmetric and doubly stochastic, the
         run's channel plain, and all nodes take part.
     """
+    check_steps("power_gossip_sgd", local_steps)
     local = dsgd(lr, local_steps=local_steps, optimizer=optimizer, schedule=schedule)
     return through(local, power_gossip())
