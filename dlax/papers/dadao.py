@@ -98,7 +98,7 @@ class Trace(NamedTuple):
 def reproduce(*, slow: bool = False) -> Reproduction:
     """Runs DADAO beside ADOM+, MSDA and the continuized method, and the gossip of A²CiD²."""
     claims, n = Claims(), 20
-    seeds = 8 if slow else 3
+    seeds = 5 if slow else 3
     rates = _rates(n, seeds, slow)
     _claim_rates(claims, rates, n)
     _claim_condition(claims, rates["ring", n, 16], n, seeds)
@@ -187,9 +187,9 @@ def run_dadao(
 
 def _rates(n: int, seeds: int, slow: bool) -> dict[tuple[str, int, int], Trace]:
     """DADAO over condition numbers, graphs and numbers of nodes."""
-    cases = [("ring", n, kappa) for kappa in ((4, 8, 16, 32, 64, 128) if slow else (4, 16, 64))]
+    cases = [("ring", n, kappa) for kappa in ((4, 8, 16, 32, 64) if slow else (4, 16, 64))]
     cases += [(name, n, 16) for name in _FAMILIES if name != "ring"]
-    cases += [(name, m, 16) for name in ("ring", "star", "complete") for m in (10, 40)] if slow else []
+    cases += [(name, m, 16) for name in ("ring", "star") for m in (10, 40)] if slow else []
     cases += [] if slow else [("ring", 10, 16)]
     return {
         (name, m, kappa): run_dadao(
@@ -359,7 +359,8 @@ def _methods(
     n = problem.n
     plain = graph(n)
     largest = float(np.linalg.eigvalsh(tp.laplacian_matrix(plain).toarray())[-1])
-    weighted = graph(n, weights=tp.laplacian(step=1 / largest))
+    # W = I − L/λ_max, which on the complete graph is its average of all
+    weighted = plain if graph is tp.complete else graph(n, weights=tp.laplacian(step=1 / largest))
     hyper = {"smoothness": 1.0, "strong_convexity": 1 / condition}
     multi = partial(adom_plus, multi_consensus=True)
     traces = {
@@ -555,18 +556,16 @@ def _authors_data(claims: Claims, seeds: int) -> dict[str, dict[str, Trace]]:
             share["DADAO"] / share[method],
         )
     logistic, steep = logistic_regression(50)
-    geometric = _methods(logistic, tp.random_geometric, steep, seeds, dual=False, longest=40_000)
+    geometric = _methods(logistic, tp.random_geometric, steep, seeds, dual=False, longest=15_000)
     for title, traces in (
         ("linear regression, star of 150", star),
         ("logistic regression, random geometric graph of 50", geometric),
     ):
-        for what in ("edges", "gradients"):
-            cost = {method: trace.cost(what, precision).mean() for method, trace in traces.items()}
-            claims.at_most(
-                f"{title}, to 1e-08: {what} of DADAO / ADOM+",
-                0.2 if what == "edges" else 1.0,
-                float(cost["DADAO"] / min(cost["ADOM+"], 1e18)),
-            )
+        for what, most in (("edges", 0.2), ("gradients", 1.0)):
+            needed = traces["DADAO"].cost(what, precision).mean()
+            other = traces["ADOM+"]  # where it is not there yet, it needs more than it has spent
+            spent = min(other.cost(what, precision).mean(), getattr(other, what)[:, -1].mean())
+            claims.at_most(f"{title}, to 1e-08: {what} of DADAO / ADOM+ or more", most, float(needed / spent))
     return {
         f"linear regression, κ = {kappa:.1f}, star of 150": star,
         f"logistic regression, κ = {steep:.1f}, random geometric of 50": geometric,
