@@ -9,6 +9,9 @@ those of the authors' code. All other bounds are ours: read off the constants of
 independent NumPy loop of it. The paper's text, figures and tables were not available. That moving a node
 on only when it is touched gives what moving all nodes at every event gives is shown by tests/test_events.py.
 
+On the complete graph, of the slow version, DADAO takes as many gradients as ADOM+ or a few more (1.04 times), against the
+claim of fewer, which holds on the others: ADOM+ has nothing to wait for there.
+
 With dual gradients at hand MSDA and the continuized method need fewer communications than DADAO on graphs this small,
 as the picture shows; what is claimed of them is the number of edges a round of gradients.
 
@@ -89,6 +92,11 @@ class Trace(NamedTuple):
             log = np.log(line[[k - 1, k]] / precision)
             out.append(count[k - 1] + (count[k] - count[k - 1]) * log[0] / (log[0] - log[1]))
         return np.array(out)
+
+    def at_least(self, what: str, precision: float) -> float:
+        """The mean of `cost`, with what was spent in all where the precision is not reached: it takes more."""
+        spent = np.broadcast_to(getattr(self, what), self.distance.shape)[:, -1]
+        return float(np.minimum(self.cost(what, precision), spent).mean())
 
     def share(self) -> float:
         """Communications by gradients, in all."""
@@ -563,8 +571,7 @@ def _authors_data(claims: Claims, seeds: int) -> dict[str, dict[str, Trace]]:
     ):
         for what, most in (("edges", 0.2), ("gradients", 1.0)):
             needed = traces["DADAO"].cost(what, precision).mean()
-            other = traces["ADOM+"]  # where it is not there yet, it needs more than it has spent
-            spent = min(other.cost(what, precision).mean(), getattr(other, what)[:, -1].mean())
+            spent = traces["ADOM+"].at_least(what, precision)  # it may not be there yet
             claims.at_most(f"{title}, to 1e-08: {what} of DADAO / ADOM+ or more", most, float(needed / spent))
     return {
         f"linear regression, κ = {kappa:.1f}, star of 150": star,
@@ -595,7 +602,7 @@ def _picture(
 
 
 def _draw_methods(axes: Any, traces: Mapping[str, Trace], what: str) -> None:
-    ends = [trace.cost(what, 1e-8).mean() for trace in traces.values()]
+    ends = [trace.at_least(what, 1e-8) for trace in traces.values()]
     for number, (method, trace) in enumerate(traces.items()):
         across, values = getattr(trace, what).mean(axis=0), np.maximum(trace.distance, 1e-30)
         style = {"color": COLOURS[number], "linestyle": DASHES[number]}
@@ -603,11 +610,10 @@ def _draw_methods(axes: Any, traces: Mapping[str, Trace], what: str) -> None:
         axes.fill_between(
             across, values.min(axis=0), values.max(axis=0), color=COLOURS[number], alpha=0.2, lw=0
         )
-    finite = [end for end in ends if np.isfinite(end)]
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_ylim(1e-9, 3)
-    axes.set_xlim(min(finite) / 60, max(finite) * 1.5)
+    axes.set_xlim(min(ends) / 60, max(ends) * 1.5)
 
 
 def _draw_precision(
