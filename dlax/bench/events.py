@@ -21,8 +21,9 @@ def rows(quick: bool) -> Iterator[dict[str, Any]]:
     """Pairwise averaging on a ring, 50 exchanges a node; all of them end in the same bits.
 
     One event at a time is measured twice: in the same engine, whose steps then are layers with all slots but one
-    empty, and as the simplest loop by hand, which only goes through a list that lies ready: the fairer of the two. Runs are compared with compiled programs and packed lists at hand; drawing and
-    packing the events, on the host, has a row of its own.
+    empty, and as the simplest loop by hand, which only goes through a list that lies ready: the fairer of the two.
+    Runs are compared with compiled programs and packed lists at hand; drawing and packing the events, on the host,
+    has a row of its own.
     """
     for d in (10, 100):
         yield from _averaging(d, quick)

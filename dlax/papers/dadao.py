@@ -9,6 +9,9 @@ those of the authors' code. All other bounds are ours: read off the constants of
 independent NumPy loop of it. The paper's text, figures and tables were not available. That moving a node
 on only when it is touched gives what moving all nodes at every event gives is shown by tests/test_events.py.
 
+On the complete graph, of the slow version, DADAO takes as many gradients as ADOM+ or a few more (1.04 times), against the
+claim of fewer, which holds on the others: ADOM+ has nothing to wait for there.
+
 With dual gradients at hand MSDA and the continuized method need fewer communications than DADAO on graphs this small,
 as the picture shows; what is claimed of them is the number of edges a round of gradients.
 
@@ -90,6 +93,11 @@ class Trace(NamedTuple):
             out.append(count[k - 1] + (count[k] - count[k - 1]) * log[0] / (log[0] - log[1]))
         return np.array(out)
 
+    def at_least(self, what: str, precision: float) -> float:
+        """The mean of `cost`, with what was spent in all where the precision is not reached: it takes more."""
+        spent = np.broadcast_to(getattr(self, what), self.distance.shape)[:, -1]
+        return float(np.minimum(self.cost(what, precision), spent).mean())
+
     def share(self) -> float:
         """Communications by gradients, in all."""
         return float(self.edges[:, -1].sum() / self.gradients[:, -1].sum())
@@ -98,7 +106,7 @@ class Trace(NamedTuple):
 def reproduce(*, slow: bool = False) -> Reproduction:
     """Runs DADAO beside ADOM+, MSDA and the continuized method, and the gossip of A²CiD²."""
     claims, n = Claims(), 20
-    seeds = 8 if slow else 3
+    seeds = 5 if slow else 3
     rates = _rates(n, seeds, slow)
     _claim_rates(claims, rates, n)
     _claim_condition(claims, rates["ring", n, 16], n, seeds)
@@ -187,9 +195,9 @@ def run_dadao(
 
 def _rates(n: int, seeds: int, slow: bool) -> dict[tuple[str, int, int], Trace]:
     """DADAO over condition numbers, graphs and numbers of nodes."""
-    cases = [("ring", n, kappa) for kappa in ((4, 8, 16, 32, 64, 128) if slow else (4, 16, 64))]
+    cases = [("ring", n, kappa) for kappa in ((4, 8, 16, 32, 64) if slow else (4, 16, 64))]
     cases += [(name, n, 16) for name in _FAMILIES if name != "ring"]
-    cases += [(name, m, 16) for name in ("ring", "star", "complete") for m in (10, 40)] if slow else []
+    cases += [(name, m, 16) for name in ("ring", "star") for m in (10, 40)] if slow else []
     cases += [] if slow else [("ring", 10, 16)]
     return {
         (name, m, kappa): run_dadao(
@@ -359,7 +367,8 @@ def _methods(
     n = problem.n
     plain = graph(n)
     largest = float(np.linalg.eigvalsh(tp.laplacian_matrix(plain).toarray())[-1])
-    weighted = graph(n, weights=tp.laplacian(step=1 / largest))
+    # W = I − L/λ_max, which on the complete graph is its average of all
+    weighted = plain if graph is tp.complete else graph(n, weights=tp.laplacian(step=1 / largest))
     hyper = {"smoothness": 1.0, "strong_convexity": 1 / condition}
     multi = partial(adom_plus, multi_consensus=True)
     traces = {
@@ -555,18 +564,15 @@ def _authors_data(claims: Claims, seeds: int) -> dict[str, dict[str, Trace]]:
             share["DADAO"] / share[method],
         )
     logistic, steep = logistic_regression(50)
-    geometric = _methods(logistic, tp.random_geometric, steep, seeds, dual=False, longest=40_000)
+    geometric = _methods(logistic, tp.random_geometric, steep, seeds, dual=False, longest=15_000)
     for title, traces in (
         ("linear regression, star of 150", star),
         ("logistic regression, random geometric graph of 50", geometric),
     ):
-        for what in ("edges", "gradients"):
-            cost = {method: trace.cost(what, precision).mean() for method, trace in traces.items()}
-            claims.at_most(
-                f"{title}, to 1e-08: {what} of DADAO / ADOM+",
-                0.2 if what == "edges" else 1.0,
-                float(cost["DADAO"] / min(cost["ADOM+"], 1e18)),
-            )
+        for what, most in (("edges", 0.2), ("gradients", 1.0)):
+            needed = traces["DADAO"].cost(what, precision).mean()
+            spent = traces["ADOM+"].at_least(what, precision)  # it may not be there yet
+            claims.at_most(f"{title}, to 1e-08: {what} of DADAO / ADOM+ or more", most, float(needed / spent))
     return {
         f"linear regression, κ = {kappa:.1f}, star of 150": star,
         f"logistic regression, κ = {steep:.1f}, random geometric of 50": geometric,
@@ -596,7 +602,7 @@ def _picture(
 
 
 def _draw_methods(axes: Any, traces: Mapping[str, Trace], what: str) -> None:
-    ends = [trace.cost(what, 1e-8).mean() for trace in traces.values()]
+    ends = [trace.at_least(what, 1e-8) for trace in traces.values()]
     for number, (method, trace) in enumerate(traces.items()):
         across, values = getattr(trace, what).mean(axis=0), np.maximum(trace.distance, 1e-30)
         style = {"color": COLOURS[number], "linestyle": DASHES[number]}
@@ -604,11 +610,10 @@ def _draw_methods(axes: Any, traces: Mapping[str, Trace], what: str) -> None:
         axes.fill_between(
             across, values.min(axis=0), values.max(axis=0), color=COLOURS[number], alpha=0.2, lw=0
         )
-    finite = [end for end in ends if np.isfinite(end)]
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_ylim(1e-9, 3)
-    axes.set_xlim(min(finite) / 60, max(finite) * 1.5)
+    axes.set_xlim(min(ends) / 60, max(ends) * 1.5)
 
 
 def _draw_precision(
