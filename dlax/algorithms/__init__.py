@@ -9,6 +9,7 @@ from dlax.algorithms.fedavg import fedavg
 from dlax.algorithms.gossip import gossip
 from dlax.algorithms.gradient_tracking import gradient_tracking
 from dlax.algorithms.local_only import local_only
+from dlax.algorithms.network_lasso import network_lasso
 from dlax.algorithms.push_sum import push_sum
 from dlax.algorithms.second_order_gossip import second_order_gossip
 from dlax.types import Algorithm
@@ -23,6 +24,7 @@ ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "chebyshev_gossip": chebyshev_gossip,
     "second_order_gossip": second_order_gossip,
     "push_sum": push_sum,
+    "network_lasso": network_lasso,
 }
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "gossip",
     "gradient_tracking",
     "local_only",
+    "network_lasso",
     "push_sum",
     "second_order_gossip",
 ]

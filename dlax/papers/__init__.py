@@ -50,7 +50,9 @@ class Reproduction(NamedTuple):
 
 
 # name -> what it is about; the module of that name is imported when it is run.
-PAPERS: dict[str, str] = {}
+PAPERS: dict[str, str] = {
+    "network_lasso": "one-class SVMs of neighbouring road regions, coupled by a network lasso",
+}
 
 
 def load(name: str) -> Callable[..., Reproduction]:
