@@ -18,6 +18,7 @@ REQUIRED = {
     ("topology", "file"): {"path": "graph.txt"},
     ("problem", "classification"): {"dataset": "digits"},
     ("problem", "logistic"): {"dataset": {"name": "npz", "path": "data.npz"}},
+    ("problem", "one_class"): {"dataset": "digits"},
     ("problem", "softmax"): {"dataset": "digits"},
     ("dataset", "npz"): {"path": "data.npz"},
     ("dataset", "hub"): {"repo": "owner/data"},

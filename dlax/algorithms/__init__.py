@@ -38,6 +38,7 @@ from dlax.algorithms.local_only import local_only
 from dlax.algorithms.momentum_tracking import momentum_tracking
 from dlax.algorithms.msda import msda
 from dlax.algorithms.mudag import mudag
+from dlax.algorithms.network_lasso import network_lasso
 from dlax.algorithms.nids import nids
 from dlax.algorithms.power_gossip_sgd import power_gossip_sgd
 from dlax.algorithms.proxskip import proxskip
@@ -96,6 +97,7 @@ ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "power_gossip_sgd": power_gossip_sgd,
     "relay_sgd": relay_sgd,
     "dfedsam": dfedsam,
+    "network_lasso": network_lasso,
 }
 
 __all__ = [
@@ -132,6 +134,7 @@ __all__ = [
     "momentum_tracking",
     "msda",
     "mudag",
+    "network_lasso",
     "nids",
     "power_gossip_sgd",
     "proxskip",

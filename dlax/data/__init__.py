@@ -28,6 +28,7 @@ from dlax.data.partition import (
     split,
 )
 from dlax.data.sources import adult, digits, fashion_mnist, mnist5k, mushroom, npz
+from dlax.data.traffic import TrafficCounts, traffic_counts
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
     "digits": digits,
@@ -55,6 +56,7 @@ __all__ = [
     "DataNotFound",
     "Dataset",
     "Partition",
+    "TrafficCounts",
     "adult",
     "by_group",
     "cache_dir",
@@ -74,4 +76,5 @@ __all__ = [
     "quantity_skew",
     "shards",
     "split",
+    "traffic_counts",
 ]

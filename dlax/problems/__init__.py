@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dlax.problems.average import average, average_of
 from dlax.problems.classification import classification
 from dlax.problems.least_squares import least_squares
+from dlax.problems.one_class import one_class, one_class_of
 from dlax.problems.quadratic import quadratic
 from dlax.problems.regression import logistic, softmax
 from dlax.types import Problem
@@ -16,6 +17,7 @@ PROBLEMS: dict[str, Callable[..., Problem]] = {
     "softmax": softmax,
     "classification": classification,
     "average": average,
+    "one_class": one_class,
 }
 
 __all__ = [
@@ -25,6 +27,8 @@ __all__ = [
     "classification",
     "least_squares",
     "logistic",
+    "one_class",
+    "one_class_of",
     "quadratic",
     "softmax",
 ]

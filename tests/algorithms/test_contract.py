@@ -22,7 +22,11 @@ pytestmark = pytest.mark.usefixtures("strict_ranks")
 N, ROUNDS = 4, 3
 COMPLETE = tp.complete(N)
 GRAPHS = {"relay_sgd": tp.path(N)}  # of algorithms that refuse the complete graph
-ASK = {"power_gossip_sgd", "relay_sgd"}  # for the edges, already at the start: one more trace, not two
+ASK = {
+    "network_lasso",
+    "power_gossip_sgd",
+    "relay_sgd",
+}  # for the edges, already at the start: one more trace, not two
 NOISY = quadratic(N, dim=3, noise=1.0)
 DRAWN = NOISY._replace(init=lambda key: {"x": jax.random.normal(key, (3,))})
 SEEDLESS = {"msda"}  # it starts in the dual at zero, and its dual gradients are exact
@@ -139,7 +143,7 @@ def test_init_and_step_keep_structure_shape_and_dtype(name, dtype):
 
 def test_algorithms_take_a_gradient_unless_they_average_or_solve():
     averaging = {"gossip", "chebyshev_gossip", "second_order_gossip", "push_sum"}
-    solving = {"dadmm", "msda"}  # a proximal step or a dual gradient in its place
+    solving = {"dadmm", "msda", "network_lasso"}  # a proximal step or a dual gradient in its place
     assert {name for name in ALGORITHMS if not takes_gradients(name)} == averaging | solving
 
 
