@@ -31,7 +31,7 @@ from dlax.channel.matching import merging
 from dlax.claims import Claims
 from dlax.data import Dataset, by_group, digits, fashion_mnist, iid
 from dlax.models import cnn, mlp, permutations, resnet8
-from dlax.optimizers import adam
+from dlax.optimizers import OPTIMIZERS
 from dlax.papers import Reproduction
 from dlax.plots.style import COLOURS, DASHES, blank, frame
 from dlax.problems import classification
@@ -186,7 +186,7 @@ def _problems(data: Dataset, network: Any, setting: Setting) -> dict[str, Proble
 def _pretrain(problem: Problem, setting: Setting) -> Tree:
     """Models `[seeds, n, ...]` of agents that never met."""
     steps = setting.pretraining
-    alone = local_only(1e-3, optimizer=adam(), local_steps=steps)
+    alone = local_only(1e-3, optimizer=OPTIMIZERS["adam"](), local_steps=steps)
     return simulate(alone, problem, ring(AGENTS), rounds=1, seeds=setting.seeds, start="independent").params
 
 
