@@ -23,7 +23,7 @@ from dlax.models import MODELS, ModelFactory
 from dlax.optimizers import OPTIMIZERS, SCHEDULES
 from dlax.problems import PROBLEMS
 from dlax.topology import TOPOLOGIES, WEIGHTS, Base, Weights
-from dlax.types import Algorithm, Optimizer, Scalar, Schedule
+from dlax.types import Algorithm, Channel, Optimizer, Scalar, Schedule
 
 REGISTRY: dict[str, dict[str, Callable[..., Any]]] = {
     "algorithm": ALGORITHMS,
@@ -47,6 +47,7 @@ _NESTED: list[tuple[Any, str]] = [
     (Optimizer, "optimizer"),
     (Schedule, "schedule"),
     (Algorithm, "algorithm"),
+    (Channel, "channel"),
     (Base, "topology"),  # a graph without its n
 ]
 
@@ -245,7 +246,7 @@ def _nested_kind(annotation: Any) -> str | None:
 
 def _resolve_nested(kind: str, value: Any, path: str) -> Any:
     """One spec, or a list of them; objects pass."""
-    if isinstance(value, list | tuple):
+    if _several(value):
         return [_resolve_nested(kind, each, f"{path}[{i}]") for i, each in enumerate(value)]
     if not isinstance(value, str | Mapping):
         return value
@@ -253,13 +254,18 @@ def _resolve_nested(kind: str, value: Any, path: str) -> Any:
 
 
 def _resolve_default(kind: str, value: Any) -> Any:
-    if isinstance(value, tuple):
+    if _several(value):
         return [_default_spec(kind, each) for each in value]
     return _default_spec(kind, value)
 
 
+def _several(value: Any) -> bool:
+    """Whether these are several specs; a record of functions is a tuple, but one thing."""
+    return isinstance(value, list) or type(value) is tuple
+
+
 def _build_nested(kind: str, value: Any) -> Any:
-    if isinstance(value, list | tuple):
+    if _several(value):
         return tuple(_build_nested(kind, each) for each in value)
     if not isinstance(value, Mapping):
         return value
@@ -281,7 +287,9 @@ def _default_spec(kind: str, value: Any) -> Any:
     """The spec of a default that was written as a call in a signature, such as `weights=metropolis()`."""
     if value is ... or value is None or isinstance(value, str | Mapping):
         return value
-    name = getattr(value, "__qualname__", "").split(".")[0]
+    # A record of functions is known by its first.
+    made = value[0] if isinstance(value, tuple) and value else value
+    name = getattr(made, "__qualname__", "").split(".")[0]
     if name not in REGISTRY[kind]:
         return value
     return _resolve_nested(kind, name, kind)

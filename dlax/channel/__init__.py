@@ -6,6 +6,7 @@ from dlax.channel.extremum import extremum
 from dlax.channel.linear import linear
 from dlax.channel.median import median
 from dlax.channel.running_sums import running_sums
+from dlax.channel.variance import variance_corrected
 from dlax.types import Channel
 
 CHANNELS: dict[str, Callable[..., Channel]] = {
@@ -13,6 +14,7 @@ CHANNELS: dict[str, Callable[..., Channel]] = {
     "extremum": extremum,
     "median": median,
     "running_sums": running_sums,
+    "variance_corrected": variance_corrected,
 }
 
-__all__ = ["CHANNELS", "extremum", "linear", "median", "running_sums"]
+__all__ = ["CHANNELS", "extremum", "linear", "median", "running_sums", "variance_corrected"]

@@ -50,7 +50,10 @@ class Reproduction(NamedTuple):
 
 
 # name -> what it is about; the module of that name is imported when it is run.
-PAPERS: dict[str, str] = {}
+PAPERS: dict[str, str] = {
+    "single_merging": "almost silent gossip and one global merge at the end",
+    "vanishing_variance": "averages of independent networks lose their scale; rescaling each layer keeps it",
+}
 
 
 def load(name: str) -> Callable[..., Reproduction]:
