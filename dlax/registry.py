@@ -27,7 +27,7 @@ from dlax.optimizers import OPTIMIZERS, SCHEDULES
 from dlax.problems import PROBLEMS
 from dlax.timing import WORK, Work
 from dlax.topology import TOPOLOGIES, WEIGHTS, Base, Weights
-from dlax.types import Algorithm, Compressor, Optimizer, Scalar, Schedule
+from dlax.types import Algorithm, Channel, Compressor, Optimizer, Scalar, Schedule
 
 REGISTRY: dict[str, Mapping[str, Callable[..., Any]]] = {
     "algorithm": ChainMap(ASYNCHRONOUS, ALGORITHMS),
@@ -55,6 +55,7 @@ _NESTED: list[tuple[Any, str]] = [
     (Work, "work"),
     (Algorithm, "algorithm"),
     (Compressor, "compressor"),
+    (Channel, "channel"),
     (Base, "topology"),  # a graph without its n
 ]
 

@@ -10,6 +10,7 @@ from dlax.channel.matching import matching
 from dlax.channel.median import median
 from dlax.channel.power_gossip import power_gossip
 from dlax.channel.running_sums import running_sums
+from dlax.channel.variance import variance_corrected
 from dlax.types import Channel
 
 CHANNELS: dict[str, Callable[..., Channel]] = {
@@ -21,6 +22,7 @@ CHANNELS: dict[str, Callable[..., Channel]] = {
     "choco": choco,
     "error_feedback": error_feedback,
     "power_gossip": power_gossip,
+    "variance_corrected": variance_corrected,
 }
 
 __all__ = [
@@ -29,8 +31,9 @@ __all__ = [
     "error_feedback",
     "extremum",
     "linear",
+    "matching",
     "median",
     "power_gossip",
     "running_sums",
+    "variance_corrected",
 ]
-__all__ = ["CHANNELS", "extremum", "linear", "matching", "median", "running_sums"]

@@ -55,6 +55,8 @@ PAPERS: dict[str, str] = {
     "dfedsam": "DFedSAM and DFedSAM-MGS: sharpness-aware local steps, several gossip steps",
     "dimat": "merging and training in turn: hidden units are matched before models are averaged",
     "network_lasso": "one-class SVMs of neighbouring road regions, coupled by a network lasso",
+    "single_merging": "almost silent gossip and one global merge at the end",
+    "vanishing_variance": "averages of independent networks lose their scale; rescaling each layer keeps it",
 }
 
 
