@@ -111,9 +111,12 @@ def weight_matching(spec: Spec, *, sweeps: int = 20, solver: Solver = "host") ->
                 others = {**found, group.name: jnp.arange(group.width, dtype=jnp.int32)}
                 moved = permutations.permute(spec, there, others)
                 scores = sum(
-                    _units(here, axis, group.width) @ _units(moved, axis, group.width).T
-                    for axis in spec.axes
-                    if axis.group == group.name
+                    (
+                        _units(here, axis, group.width) @ _units(moved, axis, group.width).T
+                        for axis in spec.axes
+                        if axis.group == group.name
+                    ),
+                    start=jnp.zeros(()),
                 )
                 found = {**found, group.name: assign(scores, blocks=group.blocks, solver=solver)}
             changed = jnp.any(jnp.array([jnp.any(found[name] != before[name]) for name in found]))

@@ -188,7 +188,7 @@ def network_objective(models: np.ndarray, problem: Problem, topology: Topology, 
 @cache  # one object for the same values, so that it compiles once
 def _on_stairs(lams: tuple[float, ...], rounds: int) -> Callable[..., Algorithm]:
     def schedule(t: jax.Array) -> jax.Array:
-        return jnp.asarray(lams)[jnp.minimum(t // rounds, len(lams) - 1)]
+        return jnp.asarray(lams)[jnp.minimum(t.astype(int) // rounds, len(lams) - 1)]
 
     stairs: Schedule = schedule
     return partial(network_lasso, schedule=stairs)
@@ -356,7 +356,7 @@ def _claim_fits(claims: Claims, fits: Sequence[Fit]) -> None:
     claims.at_most(f"7. {over}: 1,000 rounds, λ = 0.5, 2, 4", 1e-3, max(spread[1]))
     claims.at_most("8. ‖·‖² instead of ‖·‖: share of edges tied, λ = 0.5 to 100", 0.0, max(squared_tied))
     claims.at_most("path: warm starts, 150 rounds a λ, end where cold starts do (relative, λ = 8)", 1e-3,
-                   max(warm))  # fmt: skip
+                   float(max(warm)))  # fmt: skip
 
 
 def _claim_regions(claims: Claims, made: Sequence[incidents.Learned], chosen: int) -> None:

@@ -49,7 +49,8 @@ def switched(
     if until is not None and until <= at:
         raise ValueError(f"switched: until must be more than at = {at}, got {until}")
     members = {"base": base(n), "then": then(n)}
-    rules, arrays = [], {}
+    rules: list[Callable[..., Any]] = []
+    arrays: dict[str, Any] = {}
     for name, member in members.items():
         rule, own = _rule(member)
         rules.append(rule)
