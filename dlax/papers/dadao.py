@@ -9,8 +9,8 @@ those of the authors' code. All other bounds are ours: read off the constants of
 independent NumPy loop of it. The paper's text, figures and tables were not available. That moving a node
 on only when it is touched gives what moving all nodes at every event gives is shown by tests/test_events.py.
 
-On the complete graph, of the slow version, DADAO takes as many gradients as ADOM+ or a few more (1.04 times), against the
-claim of fewer, which holds on the others: ADOM+ has nothing to wait for there.
+On the complete graph, of the slow version, DADAO takes 1.04 times as many gradients as ADOM+: that it takes fewer
+holds on the other graphs only. One exchange is an exact average there, and ADOM+ loses nothing to gossip.
 
 With dual gradients at hand MSDA and the continuized method need fewer communications than DADAO on graphs this small,
 as the picture shows; what is claimed of them is the number of edges a round of gradients.
