@@ -265,7 +265,9 @@ def _self_merges(claims: Claims, model: Model, spec: permutations.Spec, params: 
             )
             claims.at_most("self-merge by weights: parameters change by", 1e-6, largest)
         else:
-            change = float(jnp.abs(model.apply(merged, jnp.asarray(x)) - model.apply(params, jnp.asarray(x))).max())
+            change = float(
+                jnp.abs(model.apply(merged, jnp.asarray(x)) - model.apply(params, jnp.asarray(x))).max()
+            )
             claims.at_most("self-merge by activations: logits on the alignment data change by", 1e-4, change)
 
 
