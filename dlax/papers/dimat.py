@@ -365,7 +365,7 @@ def _figure(curves: dict[str, Curves]) -> Figure:
             for number, method in enumerate(METHODS):
                 _band(here, curves[f"{method}, IID, ring, {NARROW}"], f"{method}, width {NARROW}", number, 1)
         frame(here, "merges (0: pre-trained)", "accuracy of the agents", f"{split}, {graph}")
-        here.legend(fontsize=8, frameon=False)
+        here.legend(fontsize=8, frameon=False, handlelength=3.2)
     return figure
 
 
