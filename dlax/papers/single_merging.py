@@ -124,7 +124,7 @@ def matrix_rows(claims: Claims) -> None:
     start, end = ([row["consensus"] for row in once.rows if row["round"] == t] for t in (0, 1))
     claims.close(
         "a round's contraction 1 − p, in closed form and drawn (derived)",
-        topology.draw.contraction(),
+        (1 - topology.spectral_gap) ** 2,
         float(np.mean(end) / start[0]),
         rel=0.01,
     )
@@ -143,7 +143,7 @@ def theory_rows(claims: Claims) -> None:
     pulls = tp.random_pull(N, peers=R)
     run = simulate(dsgd(lr), problem, pulls, rounds=rounds, eval_every=1, seeds=seeds, precision="float64")
     xi = np.array([row["consensus"] for row in run.rows]).reshape(rounds + 1, seeds).mean(axis=1)
-    p = 1 - pulls.draw.contraction()
+    p = 1 - (1 - pulls.spectral_gap) ** 2
     zeta = 1.0  # (1/n) Σ ‖∇fᵢ(x) − ∇f(x)‖² is ζ² at every x where Hessians are equal
     bound = (1 - p / 2) * xi[:-1] + 12 * (1 - p) / p * lr**2 * zeta**2
     claims.at_most(
@@ -305,7 +305,8 @@ def draw(data: dict[str, Any], setting: Setting, what: str) -> Figure:
             label = f"{name}, {which}" if name != "full" else f"averaged every round, {which}"
             if name != "full" or which == "local":
                 _band(left, data["rounds"], np.array(data[which][name]), label=label, color=colour, ls=dashes)
-    note = f"{what}, {N} nodes, Dirichlet {ALPHA}, r: peers a node and round\nmean over {SEEDS} seeds, band: min to max"
+    note = f"{what}, {N} nodes, Dirichlet {ALPHA}, r: peers a node and round"
+    note += f"\nmean over {SEEDS} seeds, band: min to max"
     frame(left, "rounds", "accuracy, held out", note)
     left.legend(frameon=False, fontsize=9, loc="lower right", ncols=2)
     left.set_ylim(bottom=min(left.get_ylim()[0], 0) - 35)
