@@ -1,4 +1,7 @@
-"""Writes the README's generated parts: `python scripts/readme.py [bench.json]`."""
+"""Writes the README's generated parts: `python scripts/readme.py [bench.json] [FOLDER]`.
+
+FOLDER holds what `dlax reproduce NAME --json FOLDER/NAME.json` and `... --slow --json FOLDER/NAME_slow.json` wrote.
+"""
 
 import json
 import platform
@@ -7,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from dlax.cli import inventory
+from dlax.papers import PAPERS
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -30,6 +34,21 @@ def bench_table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def papers_table(folder: Path) -> str:
+    lines = ["| `dlax reproduce` | about | claims that hold, quick | with `--slow` |", "|---|---|---|---|"]
+    for name, about in PAPERS.items():
+        counts = [_holding(folder / f"{name}{ending}.json") for ending in ("", "_slow")]
+        lines.append(f"| [`{name}`](dlax/papers/{name}.py) | {about} | {counts[0]} | {counts[1]} |")
+    return "\n".join(lines)
+
+
+def _holding(file: Path) -> str:
+    if not file.exists():
+        return ""
+    rows = json.loads(file.read_text())
+    return f"{sum(row['holds'] for row in rows)} of {len(rows)}"
+
+
 def _installed(name: str) -> bool:
     try:
         metadata.version(name)
@@ -48,6 +67,9 @@ def _cpu() -> str:
 
 if __name__ == "__main__":
     text = fill(README.read_text(), "inventory", inventory())
-    if len(sys.argv) > 1:
-        text = fill(text, "bench", bench_table(json.loads(Path(sys.argv[1]).read_text())))
+    for given in map(Path, sys.argv[1:]):
+        if given.is_dir():
+            text = fill(text, "papers", papers_table(given))
+        else:
+            text = fill(text, "bench", bench_table(json.loads(given.read_text())))
     README.write_text(text)
