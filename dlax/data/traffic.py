@@ -17,7 +17,7 @@ TRAFFIC_COUNTS = Member(
 
 
 class TrafficCounts(NamedTuple):
-    """Vehicles counted by every detector in every quarter of an hour, without gaps.
+    """Vehicles counted by every detector in the same quarters of an hour.
 
     Attributes:
       times: `[T]` datetime64, when each interval begins; increasing.
@@ -33,6 +33,7 @@ class TrafficCounts(NamedTuple):
 def traffic_counts(*, path: str | None = None) -> TrafficCounts:
     """The counts of 22 detectors over 2,492 quarter-hours (18 April to 13 May 2024) at one intersection.
 
+    Four quarter-hours are missing, three in the first night and one on 7 May, at every detector alike.
     Fetched once out of the wheel of `traffic-anomaly` (0.2 MB). The file is parquet, which needs `pyarrow`, the
     extra "traffic".
 

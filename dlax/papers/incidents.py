@@ -177,17 +177,24 @@ def best_lam(tasks: Sequence[Learned]) -> int:
     return int(np.argmax(np.mean(values, axis=0)))
 
 
+def _clock(traffic: TrafficCounts) -> tuple[np.ndarray, np.ndarray]:
+    """The quarter-hour of the day and the number of the day from 0, each `[T]`; a few rows are missing at night."""
+    date = traffic.times.astype("datetime64[D]")
+    slot = (traffic.times - date) // np.timedelta64(15, "m")
+    return slot.astype(int), (date - date[0]).astype(int)
+
+
 def _sites(traffic: TrafficCounts) -> np.ndarray:
     """Detectors that see five vehicles a quarter-hour on average: an incident does not show at the others."""
-    return np.flatnonzero(traffic.counts[: LEARNED_DAYS * DAY].mean(axis=0) >= 5)
+    return np.flatnonzero(traffic.counts[_clock(traffic)[1] < LEARNED_DAYS].mean(axis=0) >= 5)
 
 
 def _expected(traffic: TrafficCounts) -> np.ndarray:
     """The median of the first two weeks at that time of day, weekdays and weekends apart, `[T, n]`."""
     counts = traffic.counts[:, _sites(traffic)]
-    slot = np.arange(len(counts)) % DAY
+    slot, day = _clock(traffic)
     weekend = (traffic.times.astype("datetime64[D]").astype(int) + 3) % 7 >= 5
-    first = np.arange(len(counts)) < LEARNED_DAYS * DAY
+    first = day < LEARNED_DAYS
     out = np.empty_like(counts)
     for off in (False, True):
         for s in range(DAY):
@@ -203,7 +210,7 @@ def _residuals(counts: np.ndarray, expected: np.ndarray) -> np.ndarray:
 
 
 def _correlation(traffic: TrafficCounts) -> np.ndarray:
-    first = slice(0, LEARNED_DAYS * DAY)
+    first = _clock(traffic)[1] < LEARNED_DAYS
     now = _residuals(traffic.counts[first][:, _sites(traffic)], _expected(traffic)[first])[..., 0]
     return np.corrcoef(now.T) - 2 * np.eye(now.shape[1])
 
@@ -238,11 +245,12 @@ def injected_incidents(traffic: TrafficCounts, seed: int) -> Task:
     counts = traffic.counts[:, _sites(traffic)]
     near = np.argsort(-_correlation(traffic), axis=1)[:, :2]
     t = np.arange(len(counts))
-    day = (t % DAY >= 7 * 4) & (t % DAY < 19 * 4)
+    slot, date = _clock(traffic)
+    day = (slot >= 7 * 4) & (slot < 19 * 4)
     weeks = [
-        (t < 7 * DAY) & day,
-        (t >= 7 * DAY) & (t < LEARNED_DAYS * DAY) & day,
-        (t >= LEARNED_DAYS * DAY) & day,
+        (date < 7) & day,
+        (date >= 7) & (date < LEARNED_DAYS) & day,
+        (date >= LEARNED_DAYS) & day,
     ]
     hit, label = counts.copy(), np.zeros(counts.shape, bool)
     for when, number in ((weeks[1], 40), (weeks[2], 60)):

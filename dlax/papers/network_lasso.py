@@ -13,12 +13,13 @@ PeMS with incident records was not to be had. The slow version takes real counts
 intersection and injects incidents into them, so read it as *real traffic, injected incidents*: an incident scales
 the counts of a detector, and a little later those of the two that correlate most with it, by 0.1 to 0.5 for one to
 three hours. λ is chosen on other incidents than those of the verdict. Such incidents are easy: the residual itself,
-without any learning, finds them better (dashed in the picture), as it need not reject counts that are too high. Sites
-with their own medians taken off are so much alike that pooled learning is as good as the network lasso, whose chosen
-λ is the largest; that claim of the paper's does not hold here.
+without any learning, finds them better (dashed in the picture); it calls low counts only, a detector high ones
+too. Sites with their own medians taken off are so much alike that the λ chosen is the largest, 1, where the network
+lasso is pooled learning in all but name: it beats local detectors clearly and the pooled one by nothing that counts
+(measured: AUC 0.9384, 0.9303 and 0.9383; the residual 0.972).
 
 The notes' bound on item 7 (200 rounds, no λ named) is taken at λ = 2, the best of their table: at s = 0.3 and
-larger λ, 200 rounds are too few (λ = 4: 5e-3), and 1,000 are enough.
+larger λ, 200 rounds are too few (λ = 4: 5e-3; λ = 2 on the worst of eight seeds: 1.3e-3), and 1,000 are enough.
 """
 
 from collections.abc import Callable, Sequence
@@ -343,7 +344,7 @@ def _claim_fits(claims: Claims, fits: Sequence[Fit]) -> None:
             float(np.mean(np.stack([_gaps(x, fit.topology) for x in fit.squared[1:-1]]) < TIED))
         )
         cold = fit.models[LAMS.index(8.0)]
-        warm.append(np.linalg.norm(fit.path[PATH.index(8.0)] - cold) / np.linalg.norm(cold))
+        warm.append(float(np.linalg.norm(fit.path[PATH.index(8.0)] - cold) / np.linalg.norm(cold)))
     claims.at_most("1. λ = 0: largest difference to the nodes' own fits", 1e-6, max(alone))
     claims.at_most("1. λ = 2000: relative difference to the pooled fit", 1e-5, max(pooled))
     claims.at_most("2. largest violation of the optimality conditions, λ = 0.5 to 2000", 1e-4, max(kkt))
