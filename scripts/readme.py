@@ -22,16 +22,22 @@ def fill(text: str, name: str, content: str) -> str:
     return f"{before}{start}\n{content}\n{stop}{after}"
 
 
-def bench_table(rows: list[dict]) -> str:
+def bench_table(rows: list[dict], before: str) -> str:
+    """The rows in place of those of the same name that the README has, or after them."""
     packages = ", ".join(
         f"{name} {metadata.version(name)}" for name in ("jax", "numpy", "torch") if _installed(name)
     )
-    lines = [f"`dlax bench` on {_cpu()}, Python {platform.python_version()}, {packages}:", ""]
+    head = f"`dlax bench` on {_cpu()}, Python {platform.python_version()}, {packages}:"
+    written = [line for line in before.splitlines() if line.startswith("`dlax bench` on")]
+    lines = [*(written or [head]), ""]  # a part of the rows leaves the head as it is
     lines += ["| what | measured | target | holds |", "|---|---|---|---|"]
+    old = [line for line in before.splitlines() if line.startswith("| ") and not line.startswith("| what")]
+    table = {line.split(" | ")[0]: line for line in old}
     for row in rows:
         holds = "" if row["holds"] is None else ("yes" if row["holds"] else "**no**")
-        lines.append(f"| {row['name']} | {row['value']:.3g} {row['unit']} | {row['target']} | {holds} |")
-    return "\n".join(lines)
+        line = f"| {row['name']} | {row['value']:.3g} {row['unit']} | {row['target']} | {holds} |"
+        table[line.split(" | ")[0]] = line
+    return "\n".join([*lines, *table.values()])
 
 
 def papers_table(folder: Path) -> str:
@@ -71,5 +77,6 @@ if __name__ == "__main__":
         if given.is_dir():
             text = fill(text, "papers", papers_table(given))
         else:
-            text = fill(text, "bench", bench_table(json.loads(given.read_text())))
+            before = text.partition("<!-- bench -->")[2].partition("<!-- /bench -->")[0]
+            text = fill(text, "bench", bench_table(json.loads(given.read_text()), before))
     README.write_text(text)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dlax.compress import (
@@ -51,7 +51,7 @@ numbers = st.one_of(
 vectors = st.lists(numbers, min_size=D, max_size=D).map(lambda row: np.array(row, np.float32))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(x=vectors)
 @pytest.mark.parametrize("name", CONTRACTIVE)
 def test_contraction(name, x):
@@ -63,7 +63,7 @@ def test_contraction(name, x):
     assert error <= bound * (1 + 1e-5)  # the mean of a sign is rounded to float32
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(x=vectors)
 @pytest.mark.parametrize("name", ["qsgd_1", "qsgd_4", "dithered_1", "dithered_3"])
 def test_quantisers_move_an_entry_by_one_level_and_keep_its_sign(name, x):
