@@ -10,7 +10,17 @@ FAILING = [
     "DFedSAM is ahead of DFedAvg by a point (inferred)",
     "equal communication, DFedSAM for 4 times the rounds: DFedSAM-MGS is ahead, points (not claimed)",
 ]
-SLOW_FAILING = FAILING
+SLOW_FAILING = [
+    "DFedSAM is ahead of the best of DFedAvg, DFedAvgM, D-PSGD, points",
+    *FAILING,
+    "Dirichlet 0.6: DFedSAM is ahead of DFedAvg, points",
+    "Dirichlet 0.6: DFedSAM is ahead of DFedAvg by a point (inferred)",
+]
+# Missed by less than 0.1 point: rounding of another machine may turn them.
+BORDERLINE = [
+    "DFedSAM-MGS competes with FedSAM: points behind (inferred)",
+    "ρ from 0 up to 0.1: least change from one ρ to the next, points (inferred)",
+]
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +29,7 @@ def made():
 
 
 def test_verdicts_are_as_they_are(made):
-    """On digits a climb gains half a point, not a whole one; and gossip steps are not free."""
+    """On digits a climb gains less than a point; and gossip steps are not free."""
     assert made.claims.failing == FAILING
     assert len(made.rows()) == 26
 
@@ -59,4 +69,5 @@ def test_the_slow_version():
     except DataNotFound as missing:
         pytest.skip(str(missing))
     made = reproduce("dfedsam", slow=True)
-    assert made.claims.failing == SLOW_FAILING
+    assert [claim for claim in made.claims.failing if claim not in BORDERLINE] == SLOW_FAILING
+    assert len(made.rows()) == 31
