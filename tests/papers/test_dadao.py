@@ -9,6 +9,8 @@ from dlax.papers import dadao as paper
 from dlax.papers import reproduce
 from dlax.simulate import simulate
 
+pytestmark = pytest.mark.xdist_group("dadao")  # one run of the paper serves all tests here
+
 
 @pytest.fixture(scope="module")
 def made():

@@ -6,6 +6,8 @@ import pytest
 from dlax.data import DataNotFound, fashion_mnist
 from dlax.papers import reproduce
 
+pytestmark = pytest.mark.xdist_group("dfedsam")  # one run of the paper serves all tests here
+
 FAILING = [
     "DFedSAM is ahead of DFedAvg by a point (inferred)",
     "equal communication, DFedSAM for 4 times the rounds: DFedSAM-MGS is ahead, points (not claimed)",

@@ -6,6 +6,8 @@ import pytest
 from dlax.data import DataNotFound, fashion_mnist
 from dlax.papers import reproduce
 
+pytestmark = pytest.mark.xdist_group("dimat")  # one run of the paper serves all tests here
+
 # On the complete graph the first merge loses a little more than three points on these few digits, and on disjoint
 # classes, where agents have never seen most of what is asked, a common space does not keep its first lead.
 FAILING = [

@@ -7,6 +7,8 @@ from dlax.data import DataNotFound
 from dlax.papers import PAPERS, incidents
 from dlax.papers import network_lasso as paper
 
+pytestmark = pytest.mark.xdist_group("network_lasso")  # one run of the paper serves all tests here
+
 
 @pytest.fixture(scope="module")
 def made():

@@ -5,6 +5,8 @@ import pytest
 from dlax.data import DataNotFound, fashion_mnist
 from dlax.papers import reproduce
 
+pytestmark = pytest.mark.xdist_group("single_merging")  # one run of the paper serves all tests here
+
 
 @pytest.fixture(scope="module")
 def made():

@@ -6,6 +6,8 @@ import pytest
 from dlax.data import DataNotFound, fashion_mnist
 from dlax.papers import reproduce, vanishing_variance
 
+pytestmark = pytest.mark.xdist_group("vanishing_variance")  # one run of the paper serves all tests here
+
 
 @pytest.fixture(scope="module")
 def made():
