@@ -223,7 +223,9 @@ def test_weight_returned_to_the_sender_keeps_the_mean_whatever_is_lost(graph):
 # --------------------------------------------------------------------------------------- every channel
 
 
-LOSSY = [name for name, factory in CHANNELS.items() if "drop" in inspect.signature(factory).parameters]
+# Channels that take any message; `matching` takes the params of a network, and has tests of its own.
+ANY_MESSAGE = [name for name in CHANNELS if name != "matching"]
+LOSSY = [name for name in ANY_MESSAGE if "drop" in inspect.signature(CHANNELS[name]).parameters]
 
 
 def network_of(topology, *, active=None, seed=0, dtype=np.float64):
@@ -236,10 +238,6 @@ def network_of(topology, *, active=None, seed=0, dtype=np.float64):
         return mixing.edges(table._replace(weight=table.weight.astype(dtype)))
 
     return network._replace(edges=edges)
-
-
-# Channels that take any message; `matching` takes the params of a network, and has tests of its own.
-ANY_MESSAGE = [name for name in CHANNELS if name != "matching"]
 
 
 def kinds(tree):
