@@ -186,7 +186,7 @@ def test_auto_is_common_on_the_complete_graph_and_own_elsewhere():
 
 def test_where_nodes_sleep_auto_is_own_and_their_weight_returns():
     active = np.arange(N) != 2
-    got, bits = merge(matching(), "complete", active=active)
+    got, bits = merge(matching(), "complete", active=jnp.asarray(active))
     W = np.where(np.outer(active, active), 1 / N, 0.0)
     W += np.diag(1 - W.sum(axis=1))
     want = reference(STARTS, W, by_weights)
@@ -314,7 +314,7 @@ def test_repair_of_a_cnn_and_of_units_that_never_vary():
         np.testing.assert_allclose(after[name]["mean"], goal[name]["mean"], atol=1e-5)
         alive = np.asarray(now[name]["deviation"]) > 1e-6
         np.testing.assert_allclose(after[name]["deviation"][alive], goal[name]["deviation"][alive], rtol=1e-4)
-    assert not np.asarray(after["Conv_0"]["deviation"])[1]
+    assert np.asarray(after["Conv_0"]["deviation"])[1] < 1e-6  # a rounding error, never scaled up
 
 
 # ------------------------------------------------------------------------------------------------------ refusals
