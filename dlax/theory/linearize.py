@@ -111,7 +111,8 @@ def linearize(
         )
         c = seen(np.zeros(z0.size), first, state)
         probe = np.random.default_rng(0).normal(size=z0.size)
-        if not all(close(seen(z, first, state), M @ z + c) for z in (probe, 1e3 * probe)):
+        finite = all(np.isfinite(jacobian).all() for jacobian in (M, *N))
+        if not finite or not all(close(seen(z, first, state), M @ z + c) for z in (probe, 1e3 * probe)):
             raise ValueError(
                 "theory: a round of this algorithm is not an affine map of its state; only such are predicted"
             )
