@@ -111,7 +111,7 @@ def linearize(
         )
         c = seen(np.zeros(z0.size), first, state)
         probe = np.random.default_rng(0).normal(size=z0.size)
-        finite = all(np.isfinite(jacobian).all() for jacobian in (M, *N))
+        finite = all(np.isfinite(array).all() for array in (M, c, *N))
         if not finite or not all(close(seen(z, first, state), M @ z + c) for z in (probe, 1e3 * probe)):
             raise ValueError(
                 "theory: a round of this algorithm is not an affine map of its state; only such are predicted"
