@@ -165,7 +165,9 @@ _ = claims.at_least("with noise: share of points within four standard errors of 
 # Colour: which algorithm was best in the runs. Letter: which was predicted, small where the runner-up is predicted
 # within a factor of 1.5. Exact diffusion wins where heterogeneity outweighs noise, the sooner the smaller the gap; on
 # the complete graph nothing is gained by correcting a bias that is not there. Gradient tracking pays for its second
-# vector with half of the rounds, and wins nowhere here.
+# vector with half of the rounds, and wins nowhere here. Only three algorithms are compared, none with momentum: with others (EXTRA, DecentLaM)
+# in the field the winners are different ones. Small letters are most of the diagram, and the seeds' noise is shared
+# between points, which are therefore not independent checks.
 
 # %%
 NAMES = list(ALGORITHMS)
