@@ -11,11 +11,17 @@ import yaml
 
 from dlax import registry
 from dlax.simulate.program import Start
+from dlax.types import Knowledge
 
 Config = str | Path | Mapping[str, Any]
 
 _SPECS = ("problem", "topology", "channel", "algorithm")
-TRACED_SPECS = ("algorithm", "channel")  # parts of the compiled program whose options may be swept by vmap
+_KINDS = {part: part for part in _SPECS} | {"attack": "attack", "byzantine": "placement"}
+TRACED_SPECS = (
+    "algorithm",
+    "channel",
+    "attack",
+)  # parts of the compiled program whose options may be swept by vmap
 
 
 class _Clock(pydantic.BaseModel):
@@ -43,6 +49,9 @@ class Experiment(pydantic.BaseModel):
     topology: Any = pydantic.Field(description="who hears whom, with which weights")
     channel: Any = pydantic.Field(default="linear", description="how messages travel")
     algorithm: Any = pydantic.Field(description="what a node does in a round")
+    byzantine: Any = pydantic.Field(default=None, description="which nodes the attack moves, a placement")
+    attack: Any = pydantic.Field(default=None, description="what Byzantine nodes do")
+    knowledge: Knowledge = pydantic.Field(default="everything", description="what Byzantine nodes know")
     rounds: int | None = pydantic.Field(default=None, ge=1, description="T, rounds to run")
     duration: float | None = pydantic.Field(
         default=None,
@@ -142,9 +151,15 @@ def resolve(raw: Mapping[str, Any]) -> Experiment:
         experiment = Experiment.model_validate(raw)
     except pydantic.ValidationError as error:
         raise ValueError(_explain(error)) from None
-    for part in _SPECS:
-        given = ("n",) if part in ("problem", "topology") else ()
-        setattr(experiment, part, registry.resolve(part, getattr(experiment, part), path=part, given=given))
+    for given, missing in (("byzantine", "attack"), ("attack", "byzantine")):
+        if getattr(experiment, given) is not None and getattr(experiment, missing) is None:
+            raise ValueError(f"{missing}: is required, since there is {given}")
+    for part, kind in _KINDS.items():
+        spec = getattr(experiment, part)
+        if spec is None and part not in _SPECS:
+            continue
+        hidden = ("n",) if part in ("problem", "topology") else ()
+        setattr(experiment, part, registry.resolve(kind, spec, path=part, given=hidden))
     for path in experiment.vmap:
         _check_vmap(experiment, path)
     _check_clock(experiment)
@@ -194,7 +209,7 @@ def _check_clock(experiment: Experiment) -> None:
     if getattr(experiment, wanted) is None:
         raise ValueError(f"{wanted}: is required; {name} is {kind}")
     if asynchronous:
-        usual = {"participation": None, "execution": "auto"}
+        usual = {"participation": None, "execution": "auto", "byzantine": None, "attack": None}
         if experiment.channel["name"] != "linear" or experiment.channel["drop"] is not None:
             raise ValueError(f"channel: asynchronous algorithms take none, given {experiment.channel!r}")
         for option, value in usual.items():
@@ -219,6 +234,8 @@ def _check_vmap(experiment: Experiment, path: str) -> None:
     if part not in TRACED_SPECS:
         raise ValueError(f"vmap.{path}: only options of {' and '.join(TRACED_SPECS)} can be traced; use grid")
     spec = getattr(experiment, part)
+    if spec is None:
+        raise ValueError(f"vmap.{path}: there is no {part}")
     traced = registry.traced_options(part, spec["name"])
     if option not in traced:
         kind = "is static" if option in spec else "is unknown"

@@ -18,7 +18,7 @@ from dlax.results import Result, last_round
 from dlax.simulate import Clock, Snapshot, run_events, run_rounds
 from dlax.simulate.program import Hyper
 from dlax.topology import Topology
-from dlax.types import Algorithm, Asynchronous, Channel, Problem
+from dlax.types import Asynchronous, Pieces, Problem
 
 OnBlock = Callable[[Snapshot], bool | None]
 
@@ -122,23 +122,26 @@ def sweep(
 
 @dataclass(frozen=True)
 class Recipe:
-    """Builds algorithm and channel inside the trace; equal recipes share a compilation.
+    """Builds algorithm, channel and attack inside the trace; equal recipes share a compilation.
 
     Attributes:
       algorithm: resolved spec as JSON, without the options that are traced.
       channel: likewise.
+      attack: likewise; "null" when there is none.
     """
 
     algorithm: str
     channel: str
+    attack: str = "null"
 
-    def __call__(self, hyper: Hyper) -> tuple[Algorithm, Channel]:
-        """Algorithm and channel with their traced options, named such as "algorithm.lr"."""
-        made = []
-        for part, text in (("algorithm", self.algorithm), ("channel", self.channel)):
+    def __call__(self, hyper: Hyper) -> Pieces:
+        """The pieces with their traced options, named such as "algorithm.lr"."""
+        made: dict[str, Any] = {}
+        for part in TRACED_SPECS:
+            spec = json.loads(getattr(self, part))
             options = {key.partition(".")[2]: v for key, v in hyper.items() if key.startswith(part + ".")}
-            made.append(registry.build(part, {**json.loads(text), **options}))
-        return made[0], made[1]
+            made[part] = None if spec is None else registry.build(part, {**spec, **options})
+        return Pieces(**made)
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,7 @@ class EventRecipe:
 
     def __call__(self, hyper: dict[str, Any]) -> Asynchronous:
         """The algorithm with its traced options."""
-        return self.recipe(hyper)[0]  # type: ignore[return-value]
+        return self.recipe(hyper).algorithm  # type: ignore[return-value]
 
 
 def _build(experiment: Experiment) -> tuple[Recipe, dict[str, list[float]], Problem, Topology]:
@@ -158,6 +161,9 @@ def _build(experiment: Experiment) -> tuple[Recipe, dict[str, list[float]], Prob
     texts = []
     for part in TRACED_SPECS:
         spec = getattr(experiment, part)
+        if spec is None:
+            texts.append("null")
+            continue
         static = dict(spec)
         for option in registry.traced_options(part, spec["name"]):
             values = experiment.vmap.get(f"{part}.{option}")
@@ -207,6 +213,8 @@ def _simulate(
         participation=experiment.participation,
         execution=experiment.execution,
         clock=Clock(**experiment.clock.model_dump()),
+        byzantine=None if experiment.byzantine is None else registry.build("placement", experiment.byzantine),
+        knowledge=experiment.knowledge,
         **shared,
     )
 

@@ -196,7 +196,14 @@ def network(
     def mix(message: Tree, semiring: Semiring = SUM) -> Tree:
         return jax.tree.map(lambda leaf: _mix_leaf(plan, current, leaf, semiring), message)
 
-    return Network(mix, lambda: _neighbour_table(plan, current), current["out_degree"], active, channel_key)
+    return Network(
+        mix,
+        lambda: _neighbour_table(plan, current),
+        current["out_degree"],
+        active,
+        channel_key,
+        complete=plan.kernel == "mean",
+    )
 
 
 def matrix(topology: Topology, t: int, key: Key) -> np.ndarray:
@@ -311,7 +318,7 @@ def _drawn(plan: Plan, made: Any, channel_key: Key, active: jax.Array | None) ->
     def mix_dense(message: Tree, semiring: Semiring = SUM) -> Tree:
         if semiring is not SUM:
             return pull(message, *table(), semiring)
-        return jax.tree.map(lambda leaf: _product(made, leaf), message)
+        return jax.tree.map(lambda leaf: product(made, leaf), message)
 
     out_degree = links.sum(axis=0) - jnp.diagonal(links)
     return Network(mix_dense, table, out_degree, active, channel_key)
@@ -327,8 +334,8 @@ def _rows(leaf: jax.Array, n: int, semiring: Semiring = SUM) -> jax.Array:
     return leaf.reshape(n, -1)
 
 
-def _product(W: jax.Array, leaf: jax.Array) -> jax.Array:
-    """W [n, n] times a leaf [n, ...]."""
+def product(W: jax.Array, leaf: jax.Array) -> jax.Array:
+    """W `[n, n]` times a leaf `[n, ...]`."""
     # Accelerators would round float32 products to fewer bits.
     mixed = jnp.matmul(W, _rows(leaf, len(W)), precision=jax.lax.Precision.HIGHEST)
     return mixed.reshape(leaf.shape).astype(leaf.dtype)
@@ -336,7 +343,7 @@ def _product(W: jax.Array, leaf: jax.Array) -> jax.Array:
 
 def _mix_leaf(plan: Plan, tables: Tables, leaf: jax.Array, semiring: Semiring) -> jax.Array:
     if plan.kernel == "dense" and semiring is SUM:
-        return _product(tables["matrix"], leaf)
+        return product(tables["matrix"], leaf)
     rows = _rows(leaf, plan.n, semiring)
     if plan.kernel == "mean" and semiring is SUM:
         # In bfloat16, n times 1/n is not 1.

@@ -19,15 +19,28 @@ import pydantic
 
 from dlax.algorithms import ALGORITHMS
 from dlax.algorithms.asynchronous import ASYNCHRONOUS
+from dlax.attacks import ATTACKS, PLACEMENTS
 from dlax.channel import CHANNELS
 from dlax.compress import COMPRESSORS
 from dlax.data import DATASETS, PARTITIONS, Dataset, Partition
 from dlax.models import MODELS, ModelFactory
 from dlax.optimizers import OPTIMIZERS, SCHEDULES
 from dlax.problems import PROBLEMS
+from dlax.robust import PRE_RULES, RULES
 from dlax.timing import WORK, Work
 from dlax.topology import TOPOLOGIES, WEIGHTS, Base, Weights
-from dlax.types import Algorithm, Channel, Compressor, Optimizer, Scalar, Schedule
+from dlax.types import (
+    Algorithm,
+    Attack,
+    Channel,
+    Compressor,
+    Optimizer,
+    Placement,
+    PreRule,
+    Rule,
+    Scalar,
+    Schedule,
+)
 
 REGISTRY: dict[str, Mapping[str, Callable[..., Any]]] = {
     "algorithm": ChainMap(ASYNCHRONOUS, ALGORITHMS),
@@ -35,6 +48,10 @@ REGISTRY: dict[str, Mapping[str, Callable[..., Any]]] = {
     "weights": WEIGHTS,
     "channel": CHANNELS,
     "compressor": COMPRESSORS,
+    "rule": RULES,
+    "pre_rule": PRE_RULES,
+    "attack": ATTACKS,
+    "placement": PLACEMENTS,
     "problem": PROBLEMS,
     "dataset": DATASETS,
     "partition": PARTITIONS,
@@ -56,6 +73,10 @@ _NESTED: list[tuple[Any, str]] = [
     (Algorithm, "algorithm"),
     (Compressor, "compressor"),
     (Channel, "channel"),
+    (Rule, "rule"),
+    (PreRule, "pre_rule"),
+    (Attack, "attack"),
+    (Placement, "placement"),
     (Base, "topology"),  # a graph without its n
 ]
 
@@ -78,8 +99,8 @@ def make(kind: str, name: str, **options: Any) -> Any:
         dlax.make("algorithm", "dsgd", lr=0.1, optimizer="adam")
 
     Args:
-      kind: "algorithm", "topology", "weights", "channel", "compressor", "problem", "dataset", "partition",
-        "model", "optimizer", "schedule" or "work".
+      kind: "algorithm", "topology", "weights", "channel", "compressor", "rule", "pre_rule", "attack", "placement",
+        "problem", "dataset", "partition", "model", "optimizer", "schedule" or "work".
       name: an entry of that kind.
       **options: the factory's. An option that is itself a registered thing may be given as an object, a name,
         or a mapping with `name`.

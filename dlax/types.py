@@ -40,8 +40,6 @@ class Round(NamedTuple):
         its own data. `nodes` `[s]` picks a cohort: params and results then lead with s.
       open: `message [n, ...] -> link`: the channel's state for messages of this shape.
       mix: `(link, message) -> (received [n, ...], link, bits [n])`: what each node makes of what it got.
-      neighbours: `message -> (values [n, k, ...], weights [n, k])`: the raw view, for rules that must look
-        at single messages; unused slots have weight 0 and show the node's own message.
       active: `[n]` bool, who takes part in this round.
       require: `(who, *properties) -> None`: raises `ValueError` when the topology lacks one of them
         ("symmetric", "doubly stochastic", "row stochastic", "column stochastic", "complete", "fixed", ...)
@@ -64,7 +62,6 @@ class Round(NamedTuple):
     grad: Callable[..., tuple[jax.Array, Tree]]
     open: Callable[[Tree], Any]
     mix: Callable[[Any, Tree], tuple[Tree, Any, jax.Array]]
-    neighbours: Callable[[Tree], tuple[Tree, jax.Array]]
     active: jax.Array
     require: Callable[..., None]
     fact: Callable[[str], Any]
@@ -106,6 +103,12 @@ class Network(NamedTuple):
       key: the channel's key of this round; a second message in the round gets another.
       require: as `Round.require`; a channel refuses a graph by it.
       edges: as `Round.edges`, for channels with state on edges; None where nobody can make them.
+      byzantine: `[n]` bool, who lies, or None when nobody does (known at trace time). For attacks and for oracles
+        that know their number; a rule that asks who they are would be no rule.
+      told: what the Byzantine nodes tell node i in place of their rows of the message, leaves `[n, ...]` by
+        receiver; None when everybody hears the same of a node. Only channels that are `faces` see it.
+      losses: `params [n, ...] -> [n]`, the loss of node i's own minibatch of this round at a model it heard.
+      complete: whether all hear all, with equal weights.
     """
 
     mix: Callable[..., Tree]
@@ -115,6 +118,10 @@ class Network(NamedTuple):
     key: Key
     require: Callable[..., None] = lambda who, *words: None
     edges: Callable[[], Edges] | None = None
+    byzantine: jax.Array | None = None
+    told: Tree | None = None
+    losses: Callable[[Tree], jax.Array] | None = None
+    complete: bool = False
 
 
 class Channel(NamedTuple):
@@ -123,12 +130,147 @@ class Channel(NamedTuple):
     `open(message [n, ...], network) -> link` makes the channel's state (public copies, histories; `()` when
     there is none). `mix(link, message, network) -> (received [n, ...], link, bits [n])`.
 
-    `plain` is True of a channel that hands every message on as it is: received = W message.
+    `plain` is True of a channel that hands every message on as it is: received = W message. `faces` is True of one
+    that heeds `Network.told`: over others nobody can tell each receiver another thing.
+
+    `check(heard [n], byzantine [n]) -> None`, NumPy, raises `ValueError` when some node that hears so many messages
+    (its own is one) cannot withstand that many Byzantine ones; None where no number is too many.
     """
 
     open: Callable[[Tree, Network], Any]
     mix: Callable[[Any, Tree, Network], tuple[Tree, Any, jax.Array]]
     plain: bool = False
+    faces: bool = False
+    check: Callable[[np.ndarray, np.ndarray], None] | None = None
+
+
+class Heard(NamedTuple):
+    """What a robust rule may know of the m vectors that ONE node may combine; its own comes first.
+
+    Attributes:
+      inner: `[m, m]`, inner products of the vectors, seen from a point among them if the rule commutes with
+        translations; 0 for vectors that are absent or not finite.
+      present: `[m]` bool; a node of smaller degree than others has slots to spare.
+      finite: `[m]` bool, False of a vector with an infinity or a NaN.
+      weight: `[m]`, the gossip weights W_ij, the node's own first; 0 where absent.
+      tolerated: `[]` int32, f, how many Byzantine vectors are to be withstood.
+      mass: `[]`, b, the gossip weight that they hold together.
+      key: for rules that draw.
+    """
+
+    inner: jax.Array
+    present: jax.Array
+    finite: jax.Array
+    weight: jax.Array
+    tolerated: jax.Array
+    mass: jax.Array
+    key: Key
+
+
+class Rule(NamedTuple):
+    """A robust way to combine the vectors that one node heard; one of two functions, the other is None.
+
+    Attributes:
+      weigh: `Heard -> [m]`, weights of the vectors; they need not sum to one. Then the result is a mixing
+        matrix made of the data, and rides the gossip kernel.
+      reduce: `(values [m, c], Heard) -> [c]`, by coordinate, for c of the coordinates at a time; what is not finite
+        is handed over as +inf, absent values too.
+      most: `m -> int`, the largest f that can be withstood among m vectors, the node's own included.
+      translates: whether adding one vector to all inputs adds it to the result. False: inner products are of the
+        vectors as they are.
+    """
+
+    weigh: Callable[[Heard], jax.Array] | None = None
+    reduce: Callable[[jax.Array, Heard], jax.Array] | None = None
+    most: Callable[[int], int] = lambda m: (m - 1) // 2
+    translates: bool = True
+
+
+class PreRule(NamedTuple):
+    """What is done to the vectors before a rule sees them: linear in the vectors, by a matrix made of them.
+
+    Attributes:
+      matrix: `Heard -> (M [m, m], present [m])`: row r of M makes vector r of the result.
+      translates: as `Rule.translates`.
+    """
+
+    matrix: Callable[[Heard], tuple[jax.Array, jax.Array]]
+    translates: bool = True
+
+
+Knowledge = Literal["own", "neighbourhood", "everything"]
+
+
+class Sight(NamedTuple):
+    """What Byzantine nodes see when they make up their messages in a round.
+
+    Attributes:
+      key: for attacks that draw.
+      message: leaves `[n, ...]`, what every node would send if all were honest.
+      byzantine: `[n]` bool.
+      mean: `() -> μ`: the mean of the honest messages that a node knows of, leaves `[1, ...]` when all know the
+        same, else `[n, ...]`. With knowledge "own" it is the node's own message.
+      deviation: `() -> s`: their standard deviation by coordinate, with ddof = 1, shaped like `mean`'s.
+      around: `() -> (μ, s)`: the same over the honest messages in the closed neighbourhood of every receiver,
+        leaves `[n, ...]`; for lies by receiver.
+      table: as `Network.table`.
+      respond: `Lies -> received [n, ...]`: what every node would make of these lies. Knowledge "everything" only.
+    """
+
+    key: Key
+    message: Tree
+    byzantine: jax.Array
+    mean: Callable[[], Tree]
+    deviation: Callable[[], Tree]
+    around: Callable[[], tuple[Tree, Tree]]
+    table: Callable[[], tuple[jax.Array, jax.Array, jax.Array]]
+    respond: Callable[["Lies"], Tree]
+
+
+class Lies(NamedTuple):
+    """What Byzantine nodes send.
+
+    Attributes:
+      sent: leaves `[n, ...]` or `[1, ...]`; a Byzantine node sends its row to everyone who hears it.
+      told: leaves `[n, ...]` by receiver: all Byzantine neighbours of node i tell it row i. None: `sent` holds.
+    """
+
+    sent: Tree
+    told: Tree | None = None
+
+
+class Poison(NamedTuple):
+    """What Byzantine nodes do to the labelled samples they train on. For one batch; C classes.
+
+    Attributes:
+      train: `(x [b, ...], y [b], C) -> (x, y)`.
+      test: `(x [b, ...], y [b], C) -> (x, target [b], counts [b] bool)`: the attack succeeds on a held-out sample
+        that counts if the prediction is the target. None: there is no such measure.
+    """
+
+    train: Callable[[jax.Array, jax.Array, int], tuple[jax.Array, jax.Array]]
+    test: Callable[[jax.Array, jax.Array, int], tuple[jax.Array, jax.Array, jax.Array]] | None = None
+
+
+class Attack(NamedTuple):
+    """What Byzantine nodes do; inside the channel, after honest messages are formed, or to their data.
+
+    Attributes:
+      craft: `(memory, Sight) -> (Lies, memory)`; None: they send what the algorithm makes of their data.
+      init: `(message, key) -> memory`, for a message of this shape `[n, ...]`.
+      poison: of their data, or None.
+      faces: whether each receiver may be told another thing.
+      needs: the least that they must know.
+    """
+
+    craft: Callable[[Any, Sight], tuple[Lies, Any]] | None = None
+    init: Callable[[Tree, Key], Any] = lambda message, key: ()
+    poison: Poison | None = None
+    faces: bool = False
+    needs: Knowledge = "own"
+
+
+Placement = Callable[[Any], np.ndarray]  # topology -> [n] bool, who is Byzantine
 
 
 class Compressor(NamedTuple):
@@ -163,6 +305,14 @@ class Model(NamedTuple):
     on_cpu: Execution = "vmap"
 
 
+class Pieces(NamedTuple):
+    """What a run is built of inside the trace; the attack is None when nobody lies."""
+
+    algorithm: Algorithm
+    channel: Channel
+    attack: "Attack | None" = None
+
+
 class Problem(NamedTuple):
     """What the nodes minimise: f(x) = (1/n) Σᵢ fᵢ(x). Functions are for ONE node; the engine maps them.
 
@@ -184,6 +334,9 @@ class Problem(NamedTuple):
       starts: `[n, ...]` the nodes' own first models, which then replace draws of `init`; None draws.
       prox: `(v, scale, local, shared) -> argmin_x fᵢ(x) + ‖x − v‖² / (2 scale)`, or None.
       conjugate: `(y, local, shared) -> ∇fᵢ*(y) = argmin_x fᵢ(x) − ⟨y, x⟩`, or None.
+      poisoned: `Poison -> (loss, evaluate)`: the same with Byzantine nodes (`local["byzantine"]`, a bool a node)
+        training on poisoned samples, and with `attack_success` among the held-out metrics; None where samples have
+        no labels.
     """
 
     n: int
@@ -201,6 +354,7 @@ class Problem(NamedTuple):
     starts: Tree | None = None
     prox: Callable[[Tree, Scalar, Tree, Tree], Tree] | None = None
     conjugate: Callable[[Tree, Tree, Tree], Tree] | None = None
+    poisoned: Callable[[Poison], tuple[Callable[..., Any], Callable[..., Any] | None]] | None = None
 
 
 class EventList(NamedTuple):

@@ -18,7 +18,8 @@ ROOT = Path(dlax.__file__).parent
 # Imports go from a later line to an earlier one, or within a package.
 LAYERS = [
     {"types"},
-    {"tree", "compress", "topology", "data", "models", "optimizers", "tables"},
+    {"tree", "compress", "robust", "topology", "data", "models", "optimizers", "tables"},
+    {"attacks"},
     {"mixing", "channel", "problems", "timing", "flatness"},
     {"algorithms"},
     {"simulate", "results", "claims"},

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from dlax.channel.attacked import attacked
 from dlax.channel.choco import choco
 from dlax.channel.error_feedback import error_feedback
 from dlax.channel.extremum import extremum
@@ -9,6 +10,7 @@ from dlax.channel.linear import linear
 from dlax.channel.matching import matching
 from dlax.channel.median import median
 from dlax.channel.power_gossip import power_gossip
+from dlax.channel.robust import robust
 from dlax.channel.running_sums import running_sums
 from dlax.channel.variance import variance_corrected
 from dlax.types import Channel
@@ -18,6 +20,7 @@ CHANNELS: dict[str, Callable[..., Channel]] = {
     "extremum": extremum,
     "matching": matching,
     "median": median,
+    "robust": robust,
     "running_sums": running_sums,
     "choco": choco,
     "error_feedback": error_feedback,
@@ -27,6 +30,7 @@ CHANNELS: dict[str, Callable[..., Channel]] = {
 
 __all__ = [
     "CHANNELS",
+    "attacked",
     "choco",
     "error_feedback",
     "extremum",
@@ -34,6 +38,7 @@ __all__ = [
     "matching",
     "median",
     "power_gossip",
+    "robust",
     "running_sums",
     "variance_corrected",
 ]

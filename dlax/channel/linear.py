@@ -53,7 +53,7 @@ def linear(drop: Scalar | None = None, *, symmetric: bool = False, lost: Lost = 
 
     def mix(link: tuple[()], message: Tree, network: Network) -> tuple[Tree, tuple[()], jax.Array]:
         size = tree.message_bits(message)
-        if drop is None and network.active is None:
+        if drop is None and network.active is None and network.told is None:
             return network.mix(message), link, network.out_degree * size
         index, weight, own = network.table()
         sent, arrived = sent_and_arrived(network, index, weight, drop, symmetric)
@@ -62,7 +62,14 @@ def linear(drop: Scalar | None = None, *, symmetric: bool = False, lost: Lost = 
             own = own + jnp.sum(weight - kept, axis=1)
         elif lost == "sender":
             own = own.at[index].add(weight - kept)
+        count = messages(sent, index, network.out_degree)
+        if network.told is not None:
+            assert network.byzantine is not None
+            lies = jnp.where(network.byzantine[index], kept, 0)
+            told = mixing.pull(network.told, index[:, :0], lies[:, :0], jnp.sum(lies, axis=1))
+            received = tree.add(mixing.pull(message, index, kept - lies, own), told)
+            return received, link, count * size
         received = mixing.pull(message, index, kept, own)
-        return received, link, messages(sent, index, network.out_degree) * size
+        return received, link, count * size
 
-    return Channel(open_link, mix, plain=drop is None)
+    return Channel(open_link, mix, plain=drop is None, faces=True)

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from dlax import mixing, tree
+from dlax.channel import attacked
 from dlax.simulate.streams import round_key, stream
-from dlax.types import Algorithm, Channel, Edges, Execution, Info, Key, Problem, Round, Tree
+from dlax.types import Channel, Edges, Execution, Info, Key, Knowledge, Pieces, Problem, Round, Tree
 
 Start = Literal["common", "independent"]
 Hyper = dict[str, jax.Array]  # traced hyper-parameters of one run, each []
@@ -34,6 +35,7 @@ class Arrays(NamedTuple):
       participation: `[]`, the probability that a node takes part in a round, or None.
       starts: the nodes' own first models `[n, ...]`, or None.
       facts: what the topology knows and the algorithm asked for: numbers `[]`, the table of its edges.
+      honest: `[h]` int32, who is not Byzantine, or None when nobody is.
     """
 
     local: Tree
@@ -46,6 +48,7 @@ class Arrays(NamedTuple):
     participation: jax.Array | None
     starts: Tree | None
     facts: dict[str, Any]
+    honest: jax.Array | None = None
 
 
 class Functions(NamedTuple):
@@ -84,22 +87,24 @@ class Program:
     """The static identity of a run: equal programs with arrays of equal shapes share one compilation.
 
     Attributes:
-      build: hyper-parameters -> (algorithm, channel); called inside the trace.
+      build: hyper-parameters -> algorithm, channel and attack; called inside the trace.
       problem: the functions of the problem.
       plan: the mixing kernel.
       topology: its name, for errors.
       properties: what the topology is.
       execution: "vmap" or "map" over nodes.
       start: "common" or "independent" draws of the nodes' first models.
+      knowledge: what Byzantine nodes know.
     """
 
-    build: Callable[[Hyper], tuple[Algorithm, Channel]]
+    build: Callable[[Hyper], Pieces]
     problem: Functions
     plan: mixing.Plan
     topology: str
     properties: frozenset[str]
     execution: Execution
     start: Start
+    knowledge: Knowledge = "everything"
 
     def init(self, key: Key, hyper: Hyper, arrays: Arrays) -> Carry:
         """Draws the first models and starts the algorithm; for one run."""
@@ -111,19 +116,18 @@ class Program:
 
     def begin(self, params: Tree, key: Key, hyper: Hyper, arrays: Arrays) -> Any:
         """The algorithm's state at given models."""
-        algorithm, channel = self.build(hyper)
-        return algorithm.init(params, self._round(jnp.int32(0), key, channel, arrays))
+        pieces = self.build(hyper)
+        return pieces.algorithm.init(params, self._round(jnp.int32(0), key, pieces, arrays))
 
     def step(self, t: jax.Array, state: Any, key: Key, hyper: Hyper, arrays: Arrays) -> tuple[Any, Info]:
         """Round t of one run: the algorithm's step; nodes that take no part keep their state."""
-        algorithm, channel = self.build(hyper)
-        return self._advance(algorithm, channel, t, state, key, arrays)
+        return self._advance(self.build(hyper), t, state, key, arrays)
 
     def _advance(
-        self, algorithm: Algorithm, channel: Channel, t: jax.Array, state: Any, key: Key, arrays: Arrays
+        self, pieces: Pieces, t: jax.Array, state: Any, key: Key, arrays: Arrays
     ) -> tuple[Any, Info]:
-        round = self._round(t, key, channel, arrays)
-        new, info = algorithm.step(state, round)
+        round = self._round(t, key, pieces, arrays)
+        new, info = pieces.algorithm.step(state, round)
         if arrays.participation is not None:
             new = jax.tree.map(lambda a, b: _where_nodes(round.active, a, b), new, state)
         return new, info
@@ -137,10 +141,10 @@ class Program:
           The carry, the metrics of the block (each `[]`; sums over the block for `bits` and `time`), and the
           metrics of every node (each `[n]`).
         """
-        algorithm, channel = self.build(hyper)
+        pieces = self.build(hyper)
 
         def step(t: jax.Array, state: Any) -> tuple[Any, Info]:
-            new, info = self._advance(algorithm, channel, t, state, key, arrays)
+            new, info = self._advance(pieces, t, state, key, arrays)
             return new, _totals(info, arrays)
 
         shapes = jax.eval_shape(lambda: step(start, carry.state)[1])
@@ -155,16 +159,17 @@ class Program:
             return Carry(state, jnp.where(first, t, diverged)), sums
 
         (state, diverged), sums = jax.lax.fori_loop(start, stop, body, (carry, zeros))
-        broken = (diverged < 0) & ~tree.all_finite(state.params)
+        broken = (diverged < 0) & ~tree.all_finite(_honest(state.params, arrays))
         diverged = jnp.where(broken, stop, diverged)
         metrics, nodes = measure(self.problem, state.params, arrays)
         # Bits and time add up; everything else that a round reports is averaged over the block.
         means = {k: v if k in ("bits", "time") else v / (stop - start) for k, v in sums.items()}
         return Carry(state, diverged), {**means, **metrics, "diverged": diverged}, nodes
 
-    def _round(self, t: jax.Array, run_key: Key, channel: Channel, arrays: Arrays) -> Round:
+    def _round(self, t: jax.Array, run_key: Key, pieces: Pieces, arrays: Arrays) -> Round:
         key = round_key(run_key, t)
         n = self.plan.n
+        channel = pieces.channel
         loss_function = self.problem.loss
         active = None
         if arrays.participation is not None:
@@ -176,11 +181,26 @@ class Program:
             # The stage is counted while tracing: a second message in one round draws its own losses.
             stage_key = jax.random.fold_in(channel_key, next(stages))
             made = mixing.network(self.plan, arrays.tables, t, graph_key, stage_key, active)
-            return made._replace(require=require, edges=lambda: mixing.edges(fact("edges")))
+            return made._replace(
+                require=require, edges=lambda: mixing.edges(fact("edges")), byzantine=byzantine, losses=losses
+            )
+
+        byzantine = None
+        if arrays.honest is not None:
+            byzantine = jnp.ones(n, bool).at[arrays.honest].set(False)
+
+        def losses(params: Tree) -> jax.Array:
+            node_keys = jax.vmap(lambda i: jax.random.fold_in(stream(made.key, "data"), i))(jnp.arange(n))
+            value = jax.vmap(loss_function, in_axes=(0, 0, 0, None))
+            return value(params, node_keys, local_arrays, arrays.shared)
+
+        local_arrays = arrays.local
+        if pieces.attack is not None and pieces.attack.poison is not None:
+            local_arrays = {**arrays.local, "byzantine": byzantine}
 
         def grad(params: Tree, key: Key, nodes: jax.Array | None = None) -> tuple[jax.Array, Tree]:
             ids = jnp.arange(n) if nodes is None else nodes
-            local = arrays.local if nodes is None else jax.tree.map(lambda leaf: leaf[nodes], arrays.local)
+            local = local_arrays if nodes is None else jax.tree.map(lambda leaf: leaf[nodes], local_arrays)
             data_key = stream(key, "data")
 
             def one(args: tuple[Tree, jax.Array, Tree]) -> tuple[jax.Array, Tree]:
@@ -204,6 +224,8 @@ class Program:
             return jax.vmap(solve, in_axes=(0, 0, None))(y, arrays.local, arrays.shared)
 
         def edges() -> Edges:
+            if pieces.attack is not None and pieces.attack.craft is not None:
+                raise ValueError("an algorithm with state on edges can only be attacked by poisoned data")
             if active is not None or not channel.plain:
                 raise ValueError(
                     "an algorithm with state on edges needs a plain channel and all nodes in every round"
@@ -211,6 +233,8 @@ class Program:
             return mixing.edges(fact("edges"))
 
         def through(channel: Channel) -> dict[str, Any]:
+            if pieces.attack is not None:
+                channel = attacked(channel, pieces.attack, self.knowledge)
             return {
                 "open": lambda message: channel.open(message, network()),
                 "mix": lambda link, message: channel.mix(link, message, network()),
@@ -239,16 +263,11 @@ class Program:
                 raise MissingFact(name)
             return arrays.facts[name]
 
-        def neighbours(message: Tree) -> tuple[Tree, jax.Array]:
-            index, weight, _ = network().table()
-            return mixing.gather(message, index), weight
-
         made = Round(
             t=t,
             key=stream(key, "algorithm"),
             grad=grad,
             **through(channel),
-            neighbours=neighbours,
             active=jnp.ones(n, bool) if active is None else active,
             require=require,
             fact=fact,
@@ -280,24 +299,25 @@ def first_params(problem: Functions, n: int, start: Start, key: Key, arrays: Arr
 
 
 def measure(problem: Functions, params: Tree, arrays: Arrays) -> tuple[Info, Info]:
-    """The metrics of a run `[]`, and those of every node `[n]`."""
+    """The metrics of a run `[]`, which are of honest nodes alone, and those of every node `[n]`."""
     objective, evaluate = problem.objective, problem.evaluate
-    merged = tree.node_mean(params)
-    value, grads = jax.value_and_grad(objective)(merged, arrays.local, arrays.shared)
+    honest = _honest(params, arrays)
+    merged = tree.node_mean(honest)
+    value, grads = jax.value_and_grad(objective)(merged, _honest(arrays.local, arrays), arrays.shared)
     metrics = {
         "objective": value,
         "grad_norm": jnp.sqrt(tree.squared_norm(grads)),
-        "consensus": tree.consensus(params, merged),
+        "consensus": tree.consensus(honest, merged),
     }
     if arrays.minimum is not None:
         metrics["suboptimality"] = value - arrays.minimum
     if arrays.optimum is not None:
-        metrics["distance"] = tree.distance_to(params, arrays.optimum)
+        metrics["distance"] = tree.distance_to(honest, arrays.optimum)
     if evaluate is None:
         return metrics, {}
     at_once = _EVALUATIONS_AT_ONCE.get(jax.default_backend(), _EVALUATIONS_DEFAULT)
     nodes = jax.lax.map(lambda one: evaluate(one, arrays.held), params, batch_size=at_once)
-    for name, values in nodes.items():
+    for name, values in _honest(nodes, arrays).items():
         low, high = jnp.min(values), jnp.max(values)
         metrics[f"{name}_mean"] = jnp.mean(values)
         metrics[f"{name}_worst"], metrics[f"{name}_best"] = (low, high) if name == "accuracy" else (high, low)
@@ -313,6 +333,11 @@ def functions(problem: Problem) -> Functions:
     )
 
 
+def _honest(rows: Tree, arrays: Arrays) -> Tree:
+    """The rows `[h, ...]` of honest nodes; all when nobody is Byzantine."""
+    return rows if arrays.honest is None else jax.tree.map(lambda leaf: leaf[arrays.honest], rows)
+
+
 def _dtype(arrays: Arrays) -> Any:
     return arrays.clock["gradient"].dtype
 
@@ -323,8 +348,10 @@ def _totals(info: Info, arrays: Arrays) -> Info:
     clock = arrays.clock
     gradients = jnp.max(jnp.asarray(info.get("gradients", 1 if "loss" in info else 0)))
     time = gradients * clock["gradient"] + clock["latency"] + jnp.max(bits) / clock["bandwidth"]
-    extras = {k: jnp.mean(v) for k, v in info.items() if k not in ("loss", "bits", "gradients")}
-    loss = {"train_loss": jnp.mean(info["loss"])} if "loss" in info else {}
+    rest = {k: v for k, v in info.items() if k not in ("loss", "bits", "gradients")}
+    n = len(bits)
+    extras = {k: jnp.mean(_honest(v, arrays) if jnp.shape(v)[:1] == (n,) else v) for k, v in rest.items()}
+    loss = {"train_loss": jnp.mean(_honest(info["loss"], arrays))} if "loss" in info else {}
     totals = loss | {"time": time} | extras
     totals = {k: jnp.asarray(v, _dtype(arrays)) for k, v in totals.items()}
     return totals | {"bits": _split(bits)}

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -14,13 +15,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlax import mixing
-from dlax.channel import linear
+from dlax.channel import attacked, linear
 from dlax.results import METRICS, Result
 from dlax.simulate.program import Arrays, Carry, Hyper, MissingFact, Program, Start, functions
 from dlax.topology import Topology, edge_table
-from dlax.types import Algorithm, Asynchronous, Channel, Execution, Problem
+from dlax.types import (
+    Algorithm,
+    Asynchronous,
+    Attack,
+    Channel,
+    Execution,
+    Knowledge,
+    Pieces,
+    Placement,
+    Poison,
+    Problem,
+)
 
-Build = Callable[[Hyper], tuple[Algorithm, Channel]]
+Build = Callable[[Hyper], Pieces]
 
 
 @dataclass(frozen=True)
@@ -64,13 +76,14 @@ class Ready:
 
     algorithm: Algorithm | Callable[..., Algorithm]
     channel: Channel
+    attack: Attack | None = None
 
-    def __call__(self, hyper: Hyper) -> tuple[Algorithm, Channel]:
-        """The algorithm with these hyper-parameters, and the channel."""
+    def __call__(self, hyper: Hyper) -> Pieces:
+        """The algorithm with these hyper-parameters, the channel, and the attack."""
         made = self.algorithm if isinstance(self.algorithm, Algorithm) else self.algorithm(**hyper)
         if not isinstance(made, Algorithm):
             raise ValueError("simulate: an asynchronous algorithm takes a duration, not rounds")
-        return made, self.channel
+        return Pieces(made, self.channel, self.attack)
 
 
 @dataclass(frozen=True)
@@ -94,6 +107,7 @@ def simulate(
     topology: Topology,
     *,
     channel: Channel = linear(),
+    attack: Attack | None = None,
     rounds: int | None = None,
     duration: float | None = None,
     eval_every: float | None = None,
@@ -110,13 +124,14 @@ def simulate(
       problem: what the nodes minimise.
       topology: who hears whom; its n must be the problem's.
       channel: how messages travel; asynchronous algorithms take none.
+      attack: what Byzantine nodes do; who they are is the option `byzantine`.
       rounds: T, rounds to run.
       duration: simulated time to run, of asynchronous algorithms.
       eval_every: rounds, or time, between evaluations; by default there are 20.
       seeds: how many seeds (0, 1, ...), or which.
       hyper: traced options of the factory; lists are swept, and combine with every seed and one another.
-      **options: those of `run_rounds`: `start`, `participation`, `precision`, `execution`, `clock`, `label`; or of
-        `run_events`: `start`, `precision`, `label`, `one_at_a_time`.
+      **options: those of `run_rounds`: `start`, `participation`, `precision`, `execution`, `clock`, `label`,
+        `byzantine`, `knowledge`; or of `run_events`: `start`, `precision`, `label`, `one_at_a_time`.
 
     Returns:
       The result, with a row for round 0 and for every evaluation after it.
@@ -135,6 +150,8 @@ def simulate(
 
         if not channel.plain:
             raise ValueError("simulate: an asynchronous algorithm takes no channel")
+        if attack is not None:
+            raise ValueError("simulate: an asynchronous algorithm takes no attack")
         every = eval_every if eval_every is not None else duration / 20 or 1.0
         return run_events(
             ReadyEvents(algorithm), problem, topology, duration=duration, eval_every=every, seeds=which,
@@ -142,7 +159,7 @@ def simulate(
         )  # fmt: skip
     assert rounds is not None
     return run_rounds(
-        Ready(algorithm, channel),  # type: ignore[arg-type]
+        Ready(algorithm, channel, attack),  # type: ignore[arg-type]
         problem,
         topology,
         rounds=rounds,
@@ -182,6 +199,8 @@ def run_rounds(
     execution: Execution | Literal["auto"] = "auto",
     kernel: mixing.Kernel | Literal["auto"] = "auto",
     clock: Clock = Clock(),
+    byzantine: Placement | np.ndarray | None = None,
+    knowledge: Knowledge = "everything",
     label: str = "run",
     resume: Callable[[Carry], Snapshot | None] | None = None,
     on_block: Callable[[Snapshot], bool | None] | None = None,
@@ -189,7 +208,7 @@ def run_rounds(
     """The loop over blocks; `simulate` and the config runner are its two callers.
 
     Args:
-      build: hyper-parameters of one run -> (algorithm, channel), called while tracing. Part of the program's
+      build: hyper-parameters of one run -> algorithm, channel, attack, called while tracing. Part of the program's
         identity: builds that compare equal share a compilation.
       problem: what the nodes minimise.
       topology: who hears whom.
@@ -206,6 +225,9 @@ def run_rounds(
         other; "auto" is the fastest of them for the model, by measurement.
       kernel: the mixing kernel, or "auto".
       clock: what a round costs in simulated time.
+      byzantine: which nodes the attack moves: a placement, or a mask `[n]`. All metrics are then of the honest nodes
+        alone; `objective` stays that of the whole data set where samples have no owners in it.
+      knowledge: what Byzantine nodes know: "own", "neighbourhood" or "everything".
       label: the result's name.
       resume: called with a fresh carry; returns the snapshot to go on from, or None.
       on_block: called after every block; True stops the run there.
@@ -225,8 +247,14 @@ def run_rounds(
 
     with jax.enable_x64(precision == "float64"):
         dtype = np.float64 if precision == "float64" else np.float32
+        pieces = build({name: jnp.asarray(each[0], dtype) for name, each in hyper.items()})
+        honest = _honest_nodes(byzantine, pieces, topology, knowledge)
+        if honest is not None:
+            problem = _under_attack(problem, pieces.attack)
         plan, tables = mixing.plan(topology, kernel=kernel, dtype=dtype)
-        arrays = place_arrays(problem, tables, participation, clock, dtype)
+        arrays = place_arrays(problem, tables, participation, clock, dtype)._replace(
+            honest=None if honest is None else jnp.asarray(honest, jnp.int32)
+        )
         program = Program(
             build=build,
             problem=functions(problem),
@@ -235,6 +263,7 @@ def run_rounds(
             properties=topology.properties,
             execution=_choose(execution, problem),
             start=start,
+            knowledge=knowledge,
         )
         runs, keys, values = runs_of(seeds, hyper, dtype)
         columns = set(hyper if swept is None else swept) | {"seed"}
@@ -258,7 +287,7 @@ def run_rounds(
             )
             metrics, by_node = jax.device_get((metrics, by_node))
             rows = rows + _rows(runs, stop, metrics, rows[-len(runs) :], problem.n)
-            nodes = node_rows(runs, by_node, topology, problem)
+            nodes = node_rows(runs, by_node, topology, problem, honest)
             t, fresh = stop, False
             seconds = {**seconds, "run": before + time.perf_counter() - clock_start}
             if on_block and on_block(Snapshot(t, carry, rows, nodes, seconds)):
@@ -277,6 +306,64 @@ def run_rounds(
         params=params,
         runs=runs,
     )
+
+
+def _honest_nodes(
+    byzantine: Placement | np.ndarray | None, pieces: Pieces, topology: Topology, knowledge: Knowledge
+) -> np.ndarray | None:
+    """The honest nodes' indices, or None when nobody is Byzantine; refuses what does not fit together."""
+    if (byzantine is None) != (pieces.attack is None):
+        given, missing = ("attack", "byzantine") if byzantine is None else ("byzantine", "attack")
+        raise ValueError(f"{missing}: is required, since there is {given}")
+    if byzantine is None or pieces.attack is None:
+        return None
+    mask = byzantine(topology) if callable(byzantine) else np.asarray(byzantine)
+    if mask.shape != (topology.n,) or mask.dtype != bool:
+        raise ValueError(
+            f"byzantine: expected a mask of {topology.n} booleans, got {mask.dtype} {mask.shape}"
+        )
+    if mask.all():
+        raise ValueError("byzantine: at least one node must be honest")
+    attacked(pieces.channel, pieces.attack, knowledge)  # refuses what does not fit
+    if pieces.channel.check is not None:
+        heard, lying = heard_by(topology, mask)
+        keep = ~mask
+        pieces.channel.check(heard[keep], lying[keep])
+    return np.flatnonzero(~mask)
+
+
+def heard_by(topology: Topology, byzantine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many messages every node combines, its own included, and how many of them are Byzantine, `[n]` each.
+
+    Of a sequence of graphs, in the round with the largest share of them.
+    """
+    heard, lying = np.ones(topology.n, int), np.zeros(topology.n, int)
+    for t in range(topology.period):
+        W = topology.matrices[t].tocoo()
+        other = (W.row != W.col) & (W.data != 0)
+        row, col = W.row[other], W.col[other]
+        now = 1 + np.bincount(row, minlength=topology.n)
+        lies = np.bincount(row, weights=byzantine[col], minlength=topology.n).astype(int)
+        worse = lies * heard > lying * now
+        heard, lying = np.where(worse | (t == 0), now, heard), np.where(worse | (t == 0), lies, lying)
+    return heard, lying
+
+
+def _under_attack(problem: Problem, attack: Attack | None) -> Problem:
+    """The problem with Byzantine nodes' data poisoned, and without an optimum that counts their data."""
+    problem = problem._replace(optimum=None, minimum=None)
+    if attack is None or attack.poison is None:
+        return problem
+    if problem.poisoned is None:
+        raise ValueError("attack: poisons labelled samples, and the problem has none")
+    loss, evaluate = _poisoned(problem.poisoned, attack.poison)
+    return problem._replace(loss=loss, evaluate=evaluate)
+
+
+@lru_cache(maxsize=8)
+def _poisoned(poisoned: Callable[[Poison], Any], poison: Poison) -> Any:
+    """The same functions for the same poison, so that a program is found again."""
+    return poisoned(poison)
 
 
 def check_sizes(problem: Problem, topology: Topology) -> None:
@@ -481,7 +568,11 @@ def _rows(
 
 
 def node_rows(
-    runs: list[dict[str, Any]], by_node: dict[str, Any], topology: Topology, problem: Problem
+    runs: list[dict[str, Any]],
+    by_node: dict[str, Any],
+    topology: Topology,
+    problem: Problem,
+    honest: np.ndarray | None = None,
 ) -> list[dict[str, Any]]:
     """One row a (run, node)."""
     samples = None if problem.table is None else np.asarray(problem.table).sum(axis=1)
@@ -492,6 +583,8 @@ def node_rows(
             row = {**run, "node": i, "degree": int(topology.degrees[i])}
             if samples is not None:
                 row["samples"] = int(samples[i])
+            if honest is not None:
+                row["byzantine"] = int(i not in honest)
             rows.append(row | {name: value[r, i].item() for name, value in values.items()})
     return rows
 
