@@ -11,7 +11,15 @@ import pandas as pd
 from dlax.registry import suggest
 from dlax.results import METRICS, Result
 
-_LESS_IS_BETTER = ("loss", "suboptimality", "distance", "consensus", "objective", "grad_norm")
+_LESS_IS_BETTER = (
+    "attack_success",
+    "loss",
+    "suboptimality",
+    "distance",
+    "consensus",
+    "objective",
+    "grad_norm",
+)
 FORMATS = {"markdown": "github", "latex": "latex_raw", "text": "simple"}  # tabulate's names
 
 
@@ -39,12 +47,18 @@ class Ablation:
 
     @property
     def best(self) -> pd.DataFrame:
-        """The best cell of every row: True there."""
-        ends = self.mean.max(axis=1) if self.maximise else self.mean.min(axis=1)
-        return self.mean.eq(ends, axis=0)
+        """The best cell of every row: True there; of every column, where what goes across is not ours to choose."""
+        down = self.given
+        ends = self.mean.max(axis=0 if down else 1) if self.maximise else self.mean.min(axis=0 if down else 1)
+        return self.mean.eq(ends, axis=1 if down else 0)
+
+    @property
+    def given(self) -> bool:
+        """Whether an adversary chooses what goes across: rows then compete in every column."""
+        return str(self.mean.columns.name).partition(".")[0] in ("attack", "byzantine", "knowledge")
 
     def text(self, form: str = "markdown") -> str:
-        """The table as text, mean ± spread, the best of a row in bold.
+        """The table as text, mean ± spread, the best of a row (of a column of attacks) in bold.
 
         Args:
           form: "markdown", "latex" (with booktabs) or "text".
@@ -57,7 +71,7 @@ class Ablation:
             raise ValueError(f"table: format must be one of {known}, got {form!r}{suggest(form, FORMATS)}")
         from tabulate import tabulate
 
-        percent = self.metric.startswith("accuracy")
+        percent = self.metric.startswith(("accuracy", "attack_success"))
         best = self.best
 
         def cell(row: Any, column: Any) -> str:
@@ -104,13 +118,14 @@ def ablation(
     Factors are the dotted paths in which the configs of the results differ; of specs with different names the
     options count only where they differ under one name. One factor goes across, all others down. Values swept by
     `vmap` do not make cells: the best of them, on average over seeds, fills the cell, among those for which no seed
-    diverged. The choice is by the metric shown: on held-out data that flatters every cell a little.
+    diverged. The choice is by the metric shown: on held-out data that flatters every cell a little. An attack's
+    values are the attacker's to choose: of them the worst counts, and one that makes a seed diverge is the worst.
 
     Args:
       results: of a sweep, one a combination.
       metric: a column of the tidy table; default the first of accuracy_merged, accuracy_mean, suboptimality,
         distance, objective that all results have.
-      columns: the factor that goes across; default the algorithm, or the last one.
+      columns: the factor that goes across; default the attack, else the algorithm, or the last one.
       maximise: whether more is better; default by the metric.
 
     Returns:
@@ -137,7 +152,8 @@ def ablation(
         )
     if maximise is None:
         maximise = not any(word in metric for word in _LESS_IS_BETTER)
-    across = columns or next((path for path in found if path.startswith("algorithm")), list(found)[-1])
+    first = (path for part in ("attack", "algorithm") for path in found if path.startswith(part))
+    across = columns or next(first, list(found)[-1])
     down = [path for path in found if path != across] or ["label"]
     cells = []
     for number, result in enumerate(results):
@@ -191,15 +207,26 @@ def _cell(result: Result, metric: str, maximise: bool) -> dict[str, Any]:
     last = result.to_pandas().groupby("round").get_group(result.rows[-1]["round"])
     swept = [name for name in (result.runs[0] if result.runs else {}) if name != "seed"]
     bad = last["diverged"] >= 0 if "diverged" in last else pd.Series(False, last.index)
-    best: dict[str, Any] = {"mean": np.nan, "spread": np.nan, "chosen": {}, "seeds": 0}
-    for values, part in last.groupby(swept, sort=False) if swept else [((), last)]:
+    nothing: dict[str, Any] = {"mean": np.nan, "spread": np.nan, "chosen": {}, "seeds": 0}
+
+    def measured(values: tuple[Any, ...], part: pd.DataFrame) -> dict[str, Any]:
         if bad[part.index].any() or not np.isfinite(part[metric].astype(float)).all():
-            continue
-        mean = float(part[metric].mean())
-        if not np.isfinite(best["mean"]) or (mean > best["mean"] if maximise else mean < best["mean"]):
-            spread = float(part[metric].std(ddof=1)) if len(part) > 1 else np.nan
-            chosen = dict(zip(swept, values if isinstance(values, tuple) else (values,), strict=True))
-            best = {"mean": mean, "spread": spread, "chosen": chosen, "seeds": len(part)}
+            return nothing
+        spread = float(part[metric].std(ddof=1)) if len(part) > 1 else np.nan
+        chosen = dict(zip(swept, values, strict=True))
+        return {"mean": float(part[metric].mean()), "spread": spread, "chosen": chosen, "seeds": len(part)}
+
+    ours = [place for place, name in enumerate(swept) if not name.startswith("attack.")]
+    options: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for values, part in last.groupby(swept, sort=False) if swept else [((), last)]:
+        values = values if isinstance(values, tuple) else (values,)
+        options.setdefault(tuple(values[place] for place in ours), []).append(measured(values, part))
+    sign = 1 if maximise else -1
+    worst = [
+        min(cells, key=lambda cell: sign * cell["mean"] if np.isfinite(cell["mean"]) else -np.inf)
+        for cells in options.values()
+    ]
+    best = max(worst, key=lambda cell: sign * cell["mean"] if np.isfinite(cell["mean"]) else -np.inf)
     return {**best, "diverged": int(bad.sum())}
 
 

@@ -318,9 +318,10 @@ def draw(
     files = []
     available = plots.available(results)
     for name, picture in plots.PLOTS.items():
-        if name not in (only or (available if name == "heat_map" else plots.PLOTS)):
+        if name not in (only or (available if name in ("heat_map", "factor_curves") else plots.PLOTS)):
             continue
-        options = {"metric": metric} if metric and name in ("learning_curves", "heat_map") else {}
+        with_metric = ("learning_curves", "heat_map", "factor_curves")
+        options = {"metric": metric} if metric and name in with_metric else {}
         try:
             figure = picture(results, **options)
         except ValueError:

@@ -71,6 +71,8 @@ def robust(
         shared = network.complete and drop is None and network.active is None and network.told is None
         if shared and rule.reduce is not None:  # all hear the same, in another order
             view = jax.tree.map(lambda leaf: leaf[:1], view)
+            if network.byzantine is not None:  # node 0 stands for all, and may be one of them
+                view = view._replace(lies=network.byzantine[view.who])
         n = len(view.who)
         gossip = jnp.concatenate([own[:n, None], jnp.where(arrived, weight, 0)[:n]], axis=1)
         count = 1 + jnp.sum(arrived, axis=1)[:n]

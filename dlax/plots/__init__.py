@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from matplotlib.figure import Figure
 
 from dlax.plots.curve import Curve, curves, main_metric
+from dlax.plots.factor import factor_curves
 from dlax.plots.graphs import MAX_NODES_DRAWN, MAX_PANELS, graph, size
 from dlax.plots.heat import heat_map
 from dlax.plots.lines import accuracy_against_bits, consensus, learning_curves
@@ -36,6 +37,7 @@ PLOTS: dict[str, Callable[[Sequence[Result]], Figure]] = {
     "partition": partition,
     "panel": panel,
     "heat_map": heat_map,
+    "factor_curves": factor_curves,
 }
 
 __all__ = [
@@ -52,6 +54,7 @@ __all__ = [
     "blank",
     "consensus",
     "curves",
+    "factor_curves",
     "frame",
     "graph",
     "heat_map",

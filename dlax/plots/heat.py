@@ -19,7 +19,8 @@ def heat_map(results: "Sequence[Result] | Ablation", metric: str | None = None) 
     """Draw a metric at the end of every combination of a sweep, each cell with its number.
 
     Rows are combinations of all factors but one, which goes across; darker is better. The best cell of a row is
-    framed. A cell is the mean over seeds at the best swept value; a star says that some swept value diverged.
+    framed, of a column where what goes across is the attacker's choice. A cell is the mean over seeds at the best
+    swept value; a star says that some swept value diverged.
 
     Args:
       results: the results of a sweep, or `dlax.ablation.ablation` of them with choices of your own.
@@ -36,11 +37,12 @@ def heat_map(results: "Sequence[Result] | Ablation", metric: str | None = None) 
     if mean.size > _MOST_CELLS:
         raise ValueError(f"heat_map: draws at most {_MOST_CELLS} cells, got {mean.size}")
     rows, columns = mean.shape
+    rivals = rows if table.given else columns
     labels = [
         ", ".join(_word(name, value) for name, value in zip(mean.index.names, row, strict=True))
         for row in mean.index
     ]
-    percent = table.metric.startswith("accuracy")
+    percent = table.metric.startswith(("accuracy", "attack_success"))
     values = mean.to_numpy() * (100 if percent else 1)
     height, width = 0.34 * rows + 1.7, 1.15 * columns + 0.085 * max(map(len, labels)) + 1.9
     figure, (axes,) = blank(max(width, 4.0), max(height, 2.4))
@@ -55,7 +57,7 @@ def heat_map(results: "Sequence[Result] | Ablation", metric: str | None = None) 
             text += "*" if table.diverged.iloc[r, c] and np.isfinite(values[r, c]) else ""
             dark = np.isfinite(order[r, c]) and order[r, c] > low + 0.55 * (high - low)
             axes.text(c, r, text, ha="center", va="center", fontsize=8.5, color="white" if dark else INK)
-            if best[r, c] and columns > 1:
+            if best[r, c] and rivals > 1:
                 box = Rectangle((c - 0.47, r - 0.44), 0.94, 0.88, fill=False, edgecolor=COLOURS[1], lw=1.8)
                 axes.add_patch(box)
     axes.set_xticks(range(columns), [_plain(value) for value in mean.columns], fontsize=9, color=INK)
@@ -69,8 +71,10 @@ def heat_map(results: "Sequence[Result] | Ablation", metric: str | None = None) 
     axes.set_xlabel(str(mean.columns.name).replace("_", " "), fontsize=10, color=INK)
     note = f"mean over {table.seeds} seeds" if table.seeds > 1 else "one seed"
     chosen = {name for cell in table.chosen.to_numpy().ravel() if isinstance(cell, dict) for name in cell}
-    note += f", best {' and '.join(sorted(_plain(n.rpartition('.')[2]) for n in chosen))}" if chosen else ""
-    note += "; frame: best of the row" if columns > 1 else ""
+    for who in ("best", "the attack's worst"):
+        mine = sorted(n.rpartition(".")[2] for n in chosen if (who == "best") != n.startswith("attack."))
+        note += f", {who} {' and '.join(mine)}" if mine else ""
+    note += f"; frame: best of the {'column' if table.given else 'row'}" if rivals > 1 else ""
     note += "; *: diverged for another value" if table.diverged.to_numpy().any() else ""
     axes.set_title(textwrap.fill(note, int(14 * columns + 10)), loc="left", fontsize=8.5, color=GREY)
     bar = figure.colorbar(image, ax=axes, fraction=0.05, pad=0.02)

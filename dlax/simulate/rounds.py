@@ -327,8 +327,7 @@ def _honest_nodes(
     attacked(pieces.channel, pieces.attack, knowledge)  # refuses what does not fit
     if pieces.channel.check is not None:
         heard, lying = heard_by(topology, mask)
-        keep = ~mask
-        pieces.channel.check(heard[keep], lying[keep])
+        pieces.channel.check(heard, np.where(mask, 0, lying))  # what liars hear does not matter
     return np.flatnonzero(~mask)
 
 
