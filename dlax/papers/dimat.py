@@ -14,6 +14,10 @@ BatchNorm, CIFAR-100: 67 % on a ring of five) is far beyond a test. The bounds b
 scale (an MLP without normalisation on a Gaussian mixture, five agents), not from the paper; the exact facts
 (invariance, self-merges) are derived. dlax's networks have no BatchNorm, so its reset after a merge is tested in
 the form of `alignment.repair`, on the CNN.
+What does not hold here. Quick (digits): on the complete graph the first merge loses 0.3 points more than the 3
+allowed, and WA needs few merges too, so that DIMAT's are not a third of them; on disjoint classes WA's common model is
+ahead. Slow (Fashion-MNIST): the same but for the first; and repaired statistics do not give the CNN's merge the 5
+points that they should. Fewer images and seeds than the study's: larger runs were not tried.
 """
 
 from typing import Any, NamedTuple
@@ -235,8 +239,9 @@ def _symmetries(claims: Claims, data: Dataset) -> None:
         spec = permutations.describe(params)
         moved = permutations.permute(spec, params, permutations.draw(spec, jax.random.key(1)))
         logits = jax.jit(model.apply)
-        difference = float(jnp.abs(logits(params, x) - logits(moved, x)).max())
-        claims.at_most(f"{name}: a random permutation changes logits by", 1e-5, difference)
+        before = logits(params, x)
+        difference = float(jnp.abs(before - logits(moved, x)).max() / jnp.abs(before).max())
+        claims.at_most(f"{name}: a random permutation changes logits by, relative", 1e-5, difference)
 
 
 def _self_merges(claims: Claims, model: Model, spec: permutations.Spec, params: Tree, x: np.ndarray) -> None:

@@ -10,6 +10,8 @@ The authors train LeNet-5 and ResNets on MNIST and CIFAR-10 in asynchronous tick
 steps, then W = β I + (1 − β) A/d on a random d-regular graph. dlax's networks start from LeCun's normal law, variance
 1/fan-in, where theirs start from Xavier's; only weights are corrected, not biases, with target "others". Accuracies
 are means over nodes on held-out data, and over seeds.
+
+What does not hold here: in the slow version degree 8 ends 1.7 points behind degree 2 with two hidden layers, not 5.
 """
 
 from typing import Any, NamedTuple

@@ -36,4 +36,4 @@ def test_the_slow_version():
     except DataNotFound as missing:
         pytest.skip(str(missing))
     made = reproduce("single_merging", slow=True)
-    assert sum(row["holds"] for row in made.rows()) >= len(made.rows()) - 2
+    assert made.claims.failing == []

@@ -44,4 +44,4 @@ def test_the_slow_version():
     except DataNotFound as missing:
         pytest.skip(str(missing))
     made = reproduce("vanishing_variance", slow=True)
-    assert [claim for claim in made.claims.failing if not claim.startswith("5.")] == []
+    assert made.claims.failing == ["5. ... that degree 8 is behind degree 2, 2 hidden layers"]
