@@ -156,6 +156,7 @@ class Heard(NamedTuple):
       tolerated: `[]` int32, f, how many Byzantine vectors are to be withstood.
       mass: `[]`, b, the gossip weight that they hold together.
       key: for rules that draw.
+      lies: `[m]` bool, which are Byzantine: for oracles that papers compare with, no rule may look.
     """
 
     inner: jax.Array
@@ -165,6 +166,21 @@ class Heard(NamedTuple):
     tolerated: jax.Array
     mass: jax.Array
     key: Key
+    lies: jax.Array
+
+
+class PreRule(NamedTuple):
+    """What is done to the vectors before a rule sees them: linear in the vectors, by a matrix made of them.
+
+    Attributes:
+      matrix: `Heard -> (M [m, m], present [m])`: row r of M makes vector r of the result.
+      translates: as `Rule.translates`.
+      rows: `m -> int`, how many vectors it makes of m.
+    """
+
+    matrix: Callable[[Heard], tuple[jax.Array, jax.Array]]
+    translates: bool = True
+    rows: Callable[[int], int] = lambda m: m
 
 
 class Rule(NamedTuple):
@@ -178,24 +194,14 @@ class Rule(NamedTuple):
       most: `m -> int`, the largest f that can be withstood among m vectors, the node's own included.
       translates: whether adding one vector to all inputs adds it to the result. False: inner products are of the
         vectors as they are.
+      select: what a rule by coordinate does to the vectors before, or None.
     """
 
     weigh: Callable[[Heard], jax.Array] | None = None
     reduce: Callable[[jax.Array, Heard], jax.Array] | None = None
     most: Callable[[int], int] = lambda m: (m - 1) // 2
     translates: bool = True
-
-
-class PreRule(NamedTuple):
-    """What is done to the vectors before a rule sees them: linear in the vectors, by a matrix made of them.
-
-    Attributes:
-      matrix: `Heard -> (M [m, m], present [m])`: row r of M makes vector r of the result.
-      translates: as `Rule.translates`.
-    """
-
-    matrix: Callable[[Heard], tuple[jax.Array, jax.Array]]
-    translates: bool = True
+    select: PreRule | None = None
 
 
 Knowledge = Literal["own", "neighbourhood", "everything"]

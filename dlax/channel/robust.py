@@ -56,6 +56,15 @@ def robust(
             f"robust: tolerated must be a whole number of messages or a share below 1, got {tolerated}"
         )
 
+    if rule.select is not None:
+        pre = (*pre, rule.select)
+
+    def most(m: int) -> int:
+        """The largest number withstood among m messages, less of them after buckets."""
+        for each in pre:
+            m = each.rows(m)
+        return rule.most(m) if m else 0
+
     def open_link(message: Tree, network: Network) -> tuple[()]:
         del network
         for leaf in jax.tree.leaves(message):
@@ -78,7 +87,7 @@ def robust(
         count = 1 + jnp.sum(arrived, axis=1)[:n]
         among = view.who.shape[1]
         faces = view.lies & view.present
-        most = jnp.asarray([rule.most(m) if m else 0 for m in range(among + 1)])[count]
+        limit = jnp.asarray([most(m) for m in range(among + 1)])[count]
         if tolerated is None:
             wanted = jnp.sum(faces, axis=1)
             mass = jnp.sum(jnp.where(faces, gossip, 0), axis=1)
@@ -100,9 +109,10 @@ def robust(
             present=view.present,
             finite=view.finite,
             weight=gossip,
-            tolerated=jnp.minimum(wanted, most).astype(jnp.int32),
-            mass=mass,
+            tolerated=jnp.minimum(wanted, limit).astype(jnp.int32),
+            mass=mass.astype(gossip.dtype),
             key=keys,
+            lies=faces,
         )
         before = jnp.broadcast_to(jnp.eye(among, dtype=gossip.dtype), (n, among, among))
         for place, each in enumerate(pre):
@@ -119,19 +129,19 @@ def robust(
         return received, link, bits
 
     def check(heard: np.ndarray, byzantine: np.ndarray) -> None:
-        most = np.array([rule.most(int(m)) for m in heard])
+        limit = np.array([most(int(m)) for m in heard])
         if tolerated is None:
-            allowed = most
+            allowed = limit
         else:
             wanted = (
                 np.floor(tolerated * heard + 1e-6) if 0 < tolerated < 1 else np.full(len(heard), tolerated)
             )
-            allowed = np.minimum(most, wanted)
+            allowed = np.minimum(limit, wanted)
         bad = np.flatnonzero(byzantine > allowed)
         if beyond or not len(bad):
             return
         i = int(bad[0])
-        why = "the rule" if byzantine[i] > most[i] else f"tolerated: {tolerated}"
+        why = "the rule" if byzantine[i] > limit[i] else f"tolerated: {tolerated}"
         raise ValueError(
             f"channel: {len(bad)} honest nodes hear more Byzantine messages than {why} withstands; "
             f"node {i} combines {heard[i]}, of which {byzantine[i]} are Byzantine and {int(allowed[i])} are "
@@ -175,7 +185,13 @@ def _after(pre: PreRule, place: int, heard: Heard, before: jax.Array) -> tuple[H
     weight = present / jnp.maximum(
         jnp.sum(present, axis=1, keepdims=True), 1
     )  # gossip weights are of senders
-    made = heard._replace(inner=inner, present=present, finite=~spoilt, weight=weight.astype(inner.dtype))
+    made = heard._replace(
+        inner=inner,
+        present=present,
+        finite=~spoilt,
+        weight=weight.astype(inner.dtype),
+        lies=jnp.zeros_like(present),
+    )
     return made, jnp.einsum("nrs,nsm->nrm", matrix, before)
 
 

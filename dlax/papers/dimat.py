@@ -15,8 +15,8 @@ scale (an MLP without normalisation on a Gaussian mixture, five agents), not fro
 (invariance, self-merges) are derived. dlax's networks have no BatchNorm, so its reset after a merge is tested in
 the form of `alignment.repair`, on the CNN.
 What does not hold here. Quick (digits): on the complete graph the first merge loses 0.3 points more than the 3
-allowed, and WA needs few merges too, so that DIMAT's are not a third of them; on disjoint classes WA's common model is
-ahead. Slow (Fashion-MNIST): the same but for the first; and repaired statistics do not give the CNN's merge the 5
+allowed, and WA needs few merges too, so that DIMAT's are not a third of them; on disjoint classes WA's common model
+is ahead. Slow (Fashion-MNIST): the same but for the first; and repaired statistics do not give the CNN's merge the 5
 points that they should. Fewer images and seeds than the study's: larger runs were not tried.
 """
 

@@ -1,4 +1,4 @@
-"""Rules by coordinate that sort: median and trimmed mean."""
+"""Rules by coordinate that sort: median, trimmed mean, and means around them."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,8 @@ from dlax.types import Heard, Rule
 def trimmed_mean() -> Rule:
     """Every coordinate: without the f smallest and the f largest values, the mean of the rest.
 
-    With f = 0 it is the mean. At least one value is kept.
+    With f = 0 it is the mean. At least one value is kept. BRIDGE-T and ByRDiE are this rule in D-SGD of order
+    combine_then_adapt.
 
     Returns:
       A rule by coordinate.
@@ -20,11 +21,7 @@ def trimmed_mean() -> Rule:
     """
 
     def reduce(values: jax.Array, heard: Heard) -> jax.Array:
-        count = heard.present.sum()
-        drop = jnp.minimum(heard.tolerated, (count - 1) // 2)
-        place = jnp.arange(len(values))
-        kept = (place >= drop) & (place < count - drop)
-        return jnp.sum(jnp.where(kept[:, None], sort(values), 0), axis=0) / (count - 2 * drop)
+        return trimmed(sort(values), heard.present.sum(), heard.tolerated)
 
     return Rule(reduce=reduce)
 
@@ -45,6 +42,73 @@ def median() -> Rule:
         return middle(sort(values), heard.present.sum())
 
     return Rule(reduce=reduce)
+
+
+def meamed() -> Rule:
+    """Mean around the median: every coordinate, the mean of the m − f values nearest to the median.
+
+    With f = 0 it is the mean.
+
+    Returns:
+      A rule by coordinate.
+
+    References:
+      Xie, Koyejo, Gupta. Generalized Byzantine-tolerant SGD. 2018.
+    """
+
+    def reduce(values: jax.Array, heard: Heard) -> jax.Array:
+        count, ranked = heard.present.sum(), sort(values)
+        return closest(ranked, count, heard.tolerated, middle(ranked, count))
+
+    return Rule(reduce=reduce)
+
+
+def phocas() -> Rule:
+    """Mean around the trimmed mean: every coordinate, the mean of the m − f values nearest to the trimmed mean.
+
+    With f = 0 it is the mean.
+
+    Returns:
+      A rule by coordinate.
+
+    References:
+      Xie, Koyejo, Gupta. Phocas: dimensional Byzantine-resilient stochastic gradient descent. 2018.
+    """
+
+    def reduce(values: jax.Array, heard: Heard) -> jax.Array:
+        count, ranked = heard.present.sum(), sort(values)
+        return closest(ranked, count, heard.tolerated, trimmed(ranked, count, heard.tolerated))
+
+    return Rule(reduce=reduce)
+
+
+def trimmed(ranked: jax.Array, count: jax.Array, f: jax.Array) -> jax.Array:
+    """The mean of the first `count` of sorted values `[m, c]` without the f first and last of them."""
+    drop = jnp.minimum(f, (count - 1) // 2)
+    place = jnp.arange(len(ranked))
+    kept = (place >= drop) & (place < count - drop)
+    return jnp.sum(jnp.where(kept[:, None], ranked, 0), axis=0) / (count - 2 * drop)
+
+
+def closest(ranked: jax.Array, count: jax.Array, drop: jax.Array, centre: jax.Array) -> jax.Array:
+    """The mean of the first `count` of sorted values `[m, c]` without the `drop` farthest from a centre `[c]`.
+
+    What is kept is a run of sorted values, so one end or the other goes at a time; the upper one if both are as far.
+    """
+
+    def shorten(_: jax.Array, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        low, high = ends
+        first = jnp.take_along_axis(ranked, low[None], axis=0)[0]
+        last = jnp.take_along_axis(ranked, high[None], axis=0)[0]
+        upper = last - centre >= centre - first
+        return jnp.where(upper, low, low + 1), jnp.where(upper, high - 1, high)
+
+    width = ranked.shape[1]
+    ends = jnp.zeros(width, jnp.int32), jnp.full(width, count - 1, jnp.int32)
+    low, high = jax.lax.fori_loop(0, drop, shorten, ends)
+    place = jnp.arange(len(ranked))[:, None]
+    kept = (place >= low[None]) & (place <= high[None])
+    return jnp.sum(jnp.where(kept, ranked, 0), axis=0) / (count - drop)
 
 
 def middle(ranked: jax.Array, count: jax.Array) -> jax.Array:
