@@ -224,7 +224,7 @@ def test_weight_returned_to_the_sender_keeps_the_mean_whatever_is_lost(graph):
 
 
 # Channels that take any message; `matching` takes the params of a network, and has tests of its own.
-ANY_MESSAGE = [name for name in CHANNELS if name != "matching"]
+ANY_MESSAGE = [name for name in CHANNELS if name not in ("matching", "ubar")]  # which take models
 LOSSY = [name for name in ANY_MESSAGE if "drop" in inspect.signature(CHANNELS[name]).parameters]
 
 

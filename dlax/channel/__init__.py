@@ -12,6 +12,7 @@ from dlax.channel.median import median
 from dlax.channel.power_gossip import power_gossip
 from dlax.channel.robust import robust
 from dlax.channel.running_sums import running_sums
+from dlax.channel.ubar import ubar
 from dlax.channel.variance import variance_corrected
 from dlax.types import Channel
 
@@ -22,6 +23,7 @@ CHANNELS: dict[str, Callable[..., Channel]] = {
     "median": median,
     "robust": robust,
     "running_sums": running_sums,
+    "ubar": ubar,
     "choco": choco,
     "error_feedback": error_feedback,
     "power_gossip": power_gossip,
@@ -40,5 +42,6 @@ __all__ = [
     "power_gossip",
     "robust",
     "running_sums",
+    "ubar",
     "variance_corrected",
 ]

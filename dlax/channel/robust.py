@@ -76,7 +76,7 @@ def robust(
         index, weight, own = network.table()
         sent, arrived = sent_and_arrived(network, index, weight, drop)
         bits = messages(sent, index, network.out_degree) * tree.message_bits(message)
-        view = _view(message, network, index, arrived)
+        view = look(message, network, index, arrived)
         shared = network.complete and drop is None and network.active is None and network.told is None
         if shared and rule.reduce is not None:  # all hear the same, in another order
             view = jax.tree.map(lambda leaf: leaf[:1], view)
@@ -121,7 +121,7 @@ def robust(
             weights = jax.vmap(rule.weigh)(heard).astype(gossip.dtype)
             if pre:
                 weights = jnp.einsum("nr,nrm->nm", weights, before)
-            return _weighted(message, network, view, weights), link, bits
+            return combine(message, network, view, weights), link, bits
         received = _reduced(rule, message, network, view, heard, before if pre else None)
         whole = network.out_degree.shape[0]
         if n < whole:
@@ -160,7 +160,8 @@ class View(NamedTuple):
     finite: jax.Array  # [n, m] bool
 
 
-def _view(message: Tree, network: Network, index: jax.Array, arrived: jax.Array) -> View:
+def look(message: Tree, network: Network, index: jax.Array, arrived: jax.Array) -> View:
+    """Who is in every node's slots, from a table `[n, k]` of whom it hears and what arrived."""
     n = len(index)
     self = jnp.arange(n, dtype=index.dtype)[:, None]
     who = jnp.concatenate([self, index], axis=1)
@@ -195,7 +196,7 @@ def _after(pre: PreRule, place: int, heard: Heard, before: jax.Array) -> tuple[H
     return made, jnp.einsum("nrs,nsm->nrm", matrix, before)
 
 
-def _weighted(message: Tree, network: Network, view: View, weights: jax.Array) -> Tree:
+def combine(message: Tree, network: Network, view: View, weights: jax.Array) -> Tree:
     """Σⱼ weights_j x_j for every node; NaN where a vector that is not finite has a weight."""
     n, m = view.who.shape
     spoilt = jnp.any((weights != 0) & ~view.finite, axis=1)
