@@ -335,10 +335,10 @@ def _rows(leaf: jax.Array, n: int, semiring: Semiring = SUM) -> jax.Array:
 
 
 def product(W: jax.Array, leaf: jax.Array) -> jax.Array:
-    """W `[n, n]` times a leaf `[n, ...]`."""
+    """W `[r, n]` times a leaf `[n, ...]`: leaves `[r, ...]`."""
     # Accelerators would round float32 products to fewer bits.
-    mixed = jnp.matmul(W, _rows(leaf, len(W)), precision=jax.lax.Precision.HIGHEST)
-    return mixed.reshape(leaf.shape).astype(leaf.dtype)
+    mixed = jnp.matmul(W, _rows(leaf, W.shape[1]), precision=jax.lax.Precision.HIGHEST)
+    return mixed.reshape((len(W), *leaf.shape[1:])).astype(leaf.dtype)
 
 
 def _mix_leaf(plan: Plan, tables: Tables, leaf: jax.Array, semiring: Semiring) -> jax.Array:

@@ -195,6 +195,7 @@ class Rule(NamedTuple):
       translates: whether adding one vector to all inputs adds it to the result. False: inner products are of the
         vectors as they are.
       select: what a rule by coordinate does to the vectors before, or None.
+      symmetric: whether the node's own vector counts as any other; where all hear the same, one of them computes.
     """
 
     weigh: Callable[[Heard], jax.Array] | None = None
@@ -202,6 +203,7 @@ class Rule(NamedTuple):
     most: Callable[[int], int] = lambda m: (m - 1) // 2
     translates: bool = True
     select: PreRule | None = None
+    symmetric: bool = False
 
 
 Knowledge = Literal["own", "neighbourhood", "everything"]

@@ -25,7 +25,7 @@ def inner_products(message: Tree, told: Tree | None, view: Any, centred: bool) -
       centred: seen from a point c amid the vectors, so that distances of near vectors keep their digits; False: from
         the origin.
     """
-    n, m = view.who.shape
+    n, m = len(jax.tree.leaves(message)[0]), view.who.shape[1]
     leaves = [_flat(leaf) for leaf in jax.tree.leaves(message)]
     lies = None if told is None else [_flat(leaf) for leaf in jax.tree.leaves(told)]
     usable = view.present & view.finite

@@ -78,7 +78,7 @@ def robust(
         bits = messages(sent, index, network.out_degree) * tree.message_bits(message)
         view = look(message, network, index, arrived)
         shared = network.complete and drop is None and network.active is None and network.told is None
-        if shared and rule.reduce is not None:  # all hear the same, in another order
+        if shared and (rule.reduce is not None or rule.symmetric):  # all hear the same, in another order
             view = jax.tree.map(lambda leaf: leaf[:1], view)
             if network.byzantine is not None:  # node 0 stands for all, and may be one of them
                 view = view._replace(lies=network.byzantine[view.who])
@@ -121,11 +121,12 @@ def robust(
             weights = jax.vmap(rule.weigh)(heard).astype(gossip.dtype)
             if pre:
                 weights = jnp.einsum("nr,nrm->nm", weights, before)
-            return combine(message, network, view, weights), link, bits
-        received = _reduced(rule, message, network, view, heard, before if pre else None)
-        whole = network.out_degree.shape[0]
-        if n < whole:
-            received = jax.tree.map(lambda leaf: jnp.repeat(leaf, whole, axis=0), received)
+            received = combine(message, network, view, weights)
+        else:
+            received = _reduced(rule, message, network, view, heard, before if pre else None)
+        everyone = len(index)
+        if n < everyone:
+            received = jax.tree.map(lambda leaf: jnp.repeat(leaf, everyone, axis=0), received)
         return received, link, bits
 
     def check(heard: np.ndarray, byzantine: np.ndarray) -> None:
@@ -199,14 +200,15 @@ def _after(pre: PreRule, place: int, heard: Heard, before: jax.Array) -> tuple[H
 def combine(message: Tree, network: Network, view: View, weights: jax.Array) -> Tree:
     """Σⱼ weights_j x_j for every node; NaN where a vector that is not finite has a weight."""
     n, m = view.who.shape
+    everyone = tree.num_nodes(message)
     spoilt = jnp.any((weights != 0) & ~view.finite, axis=1)
     clean = _clean(message, finite_rows(message))
     rest = weights
     if network.told is not None:
         rest = jnp.where(view.lies, 0, weights)
-    if n <= 4 * m:
+    if everyone <= 4 * m:
         rows = jnp.arange(n)[:, None]
-        W = jnp.zeros((n, n), weights.dtype).at[rows, view.who].add(rest)
+        W = jnp.zeros((n, everyone), weights.dtype).at[rows, view.who].add(rest)
         result = jax.tree.map(lambda leaf: mixing.product(W, leaf), clean)
     else:
         result = mixing.pull(clean, view.who[:, 1:], rest[:, 1:], rest[:, 0])

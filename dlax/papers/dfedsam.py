@@ -14,9 +14,12 @@ no less flat, and mostly flatter, but is worth less than a point of node accurac
 for ρ = 0.1 and MLPs of one and two layers; a whole point only after 300 rounds with ρ = 0.3; nothing on Gaussian
 mixtures in 32 dimensions. On Fashion-MNIST it costs half a point in the slow version, and in one longer run of one
 seed (64 hidden units, 60 rounds of 30 steps) gave 0.5: it pays once nodes fit their own data. Two slow verdicts, ρ up
-to 0.1 and two points to FedSAM, are missed by less than 0.1 point.
+to 0.1 and two points to FedSAM, are missed by less than 0.1 point. The quick version's
+small network (one layer of 32) misses one more by 0.1 %: on the way to the average a node's own loss rises as much
+as DFedAvg's, while with two layers of 64 it rose less.
 
-DFedAvg is DFedSAM with ρ = 0, FedAvg and FedSAM are it on the complete graph, which the first rows check.
+DFedAvg is DFedSAM with ρ = 0, FedAvg and FedSAM are it on the complete graph, which the slow version's first rows
+check.
 """
 
 import functools
@@ -38,7 +41,7 @@ from dlax.claims import Claims
 from dlax.data import Dataset, digits, dirichlet, fashion_mnist
 from dlax.models import mlp
 from dlax.optimizers import exponential, inverse_sqrt, sgd
-from dlax.papers import Reproduction
+from dlax.papers import Reproduction, unmeasured
 from dlax.plots.style import COLOURS, DASHES, MARKERS, blank, frame, plain_log
 from dlax.problems import classification, quadratic
 from dlax.results import Result
@@ -84,8 +87,8 @@ QUICK = Setting(
     local_steps=10,
     rounds=60,
     rho=0.1,
-    rhos=(0.0, 0.01, 0.1, 0.3, 3.0),
-    graphs=("exponential",),
+    rhos=(0.0, 0.01, 0.1, 3.0),
+    graphs=(),
     alphas=(0.3,),
 )
 SLOW = Setting(
@@ -109,7 +112,7 @@ def reproduce(*, slow: bool = False) -> Reproduction:
     """
     setting, dataset = (SLOW, fashion_mnist()) if slow else (QUICK, digits())
     claims = Claims()
-    exact_rows(claims)
+    exact_rows(claims, slow=slow)
     theory_rows(claims)
     bias_rows(claims)
 
@@ -117,8 +120,10 @@ def reproduce(*, slow: bool = False) -> Reproduction:
     first = next(iter(problems.values()))
     # One family of functions for all partitions: they then share their compiled programs.
     problems = {
-        alpha: first._replace(local=p.local, shared=p.shared, table=p.table) for alpha, p in problems.items()
+        alpha: first._replace(local=p.local, shared=p.shared, table=p.table, objective=unmeasured)
+        for alpha, p in problems.items()
     }
+    first = problems[setting.alphas[0]]
     runs = train(first, setting, slow=slow)
     method_rows(claims, runs, setting)
     radius_rows(claims, runs["DFedSAM"], setting)
@@ -131,7 +136,7 @@ def reproduce(*, slow: bool = False) -> Reproduction:
         method_rows(claims, other, setting, f"Dirichlet {alpha}: ")
 
     data = {
-        "curves": {name: curves(runs, setting, name) for name in METHODS},
+        "curves": {name: curves(runs, setting, name) for name in METHODS if METHODS[name][0] in runs},
         "topology": topology_table(runs, setting),
         "radius": {rho: accuracy(runs["DFedSAM"], rho).tolist() for rho in setting.rhos},
         "flatness": flat,
@@ -153,8 +158,11 @@ def reproduce(*, slow: bool = False) -> Reproduction:
 # ---------------------------------------------------------------------------------------------- exact statements
 
 
-def exact_rows(claims: Claims) -> None:
-    """What DFedSAM becomes at the ends of its options, on noisy quadratics in float64."""
+def exact_rows(claims: Claims, *, slow: bool) -> None:
+    """What DFedSAM becomes at the ends of its options, on noisy quadratics in float64: when slow, as it compiles."""
+    claims.at_most("SAM's gradient of ½ xᵀHx is H(x + ρ Hx/‖Hx‖): error", 1e-12, parabola_error())
+    if not slow:
+        return
     problem = quadratic(N, dim=8, noise=1.0)
     final = functools.partial(simulate, problem=problem, rounds=5, precision="float64")
     ring, complete = tp.ring(N), tp.complete(N)
@@ -166,7 +174,6 @@ def exact_rows(claims: Claims) -> None:
     for name, (mine, other, graph) in pairs.items():
         a, b = (final(algorithm, topology=graph).params["x"] for algorithm in (mine, other))
         claims.at_most(f"{name}, bit for bit: largest difference", 0.0, float(np.abs(a - b).max()))
-    claims.at_most("SAM's gradient of ½ xᵀHx is H(x + ρ Hx/‖Hx‖): error", 1e-12, parabola_error())
 
 
 def fedsam(lr: float, rho: float, *, local_steps: int) -> Algorithm:
@@ -284,15 +291,16 @@ def main_runs(problem: Problem, setting: Setting, rhos: tuple[float, ...]) -> Ru
 
 
 def train(problem: Problem, setting: Setting, *, slow: bool) -> Runs:
-    """Every method on the ring, and DFedSAM (when slow, DFedSAM-MGS too) on the other graphs."""
+    """DFedSAM with and without MGS, on the ring and complete; when slow, all methods, and the graphs between."""
     runs, pair = main_runs(problem, setting, setting.rhos), (0.0, setting.rho)
+    if not slow:
+        return runs
     # A step of the heavy ball goes up to ten times as far.
     runs["DFedAvgM"] = run(problem, setting, "ring", (0.0,), lr=LR / 5, optimizer=HEAVY_BALL)
     runs["D-PSGD"] = run(problem, setting, "ring", (0.0,), local_steps=1)
     for graph in setting.graphs:
         runs[f"DFedSAM, {graph}"] = run(problem, setting, graph, pair)
-        if slow:
-            runs[f"DFedSAM-MGS, {graph}"] = run(problem, setting, graph, pair, gossip_steps=Q)
+        runs[f"DFedSAM-MGS, {graph}"] = run(problem, setting, graph, pair, gossip_steps=Q)
     return runs
 
 
@@ -326,7 +334,7 @@ def method_rows(claims: Claims, runs: Runs, setting: Setting, where: str = "") -
     """Who is ahead of whom, in points of accuracy."""
     of = functools.partial(score, runs, setting)
     best = max(of(name) for name in ("DFedAvg", "DFedAvgM", "D-PSGD") if METHODS[name][0] in runs)
-    who = "DFedAvg" if where else "the best of DFedAvg, DFedAvgM, D-PSGD"
+    who = "the best of DFedAvg, DFedAvgM, D-PSGD" if "DFedAvgM" in runs else "DFedAvg"
     claims.at_least(f"{where}DFedSAM is ahead of {who}, points", 0.0, of("DFedSAM") - best)
     claims.at_least(f"{where}DFedSAM-MGS is ahead of {who}, points", 0.0, of("DFedSAM-MGS") - best)
     gap = of("DFedSAM") - of("DFedAvg")
@@ -474,7 +482,7 @@ def curves(runs: Runs, setting: Setting, name: str) -> dict[str, Any]:
 def draw(data: dict[str, Any], setting: Setting, what: str) -> Figure:
     """Accuracy against rounds by method; accuracy by graph; how fast the loss rises around the average."""
     figure, (left, middle, right) = blank(15.5, 4.7, 1, 3, width_ratios=[1.35, 1, 1])
-    names = [name for name in METHODS if name != "DFedAvg-MGS"]
+    names = [name for name in data["curves"] if name != "DFedAvg-MGS"]
     colours = dict(zip(names, COLOURS, strict=False))
     for name in names:
         curve = data["curves"][name]

@@ -14,10 +14,19 @@ BatchNorm, CIFAR-100: 67 % on a ring of five) is far beyond a test. The bounds b
 scale (an MLP without normalisation on a Gaussian mixture, five agents), not from the paper; the exact facts
 (invariance, self-merges) are derived. dlax's networks have no BatchNorm, so its reset after a merge is tested in
 the form of `alignment.repair`, on the CNN.
-What does not hold here. Quick (digits): on the complete graph the first merge loses 0.3 points more than the 3
-allowed, and WA needs few merges too, so that DIMAT's are not a third of them; on disjoint classes WA's common model
-is ahead. Slow (Fashion-MNIST): the same but for the first; and repaired statistics do not give the CNN's merge the 5
-points that they should. Fewer images and seeds than the study's: larger runs were not tried.
+
+Quick (digits) and slow (Fashion-MNIST). Weights instead of activations, width, an own space, bytes, the CNN's repair
+and ResNet8's symmetry are asked of the slow version only: each takes programs of its own, and compiling is what the
+quick one spends its time on.
+
+What does not hold. Quick: on the complete graph the first merge loses 0.25 points more than the 3 allowed, and WA
+needs few merges too, so that DIMAT's are not a third of them; on disjoint classes WA's common model is ahead in the
+end, and DIMAT's first merge is not 1.5 times as good. Verdicts near their bounds turn with the seeds: with two in
+place of three the ring's first merge missed its 20 points by 1.1, DIMAT's least lead on disjoint classes was 0.6
+points, and on the complete graph DIMAT's merges were a third of WA's.
+Slow: WA needs few merges too, so that DIMAT's are not a third of them, on either graph; on disjoint classes WA is
+ahead of DIMAT from the second merge on; and repaired statistics do not give the CNN's merge the 5 points that they
+should. Fewer images and seeds than the study's: larger runs were not tried.
 """
 
 from typing import Any, NamedTuple
@@ -36,7 +45,7 @@ from dlax.claims import Claims
 from dlax.data import Dataset, by_group, digits, fashion_mnist, iid
 from dlax.models import cnn, mlp, permutations, resnet8
 from dlax.optimizers import OPTIMIZERS
-from dlax.papers import Reproduction
+from dlax.papers import Reproduction, unmeasured
 from dlax.plots.style import COLOURS, DASHES, blank, frame
 from dlax.problems import classification
 from dlax.simulate import simulate
@@ -97,16 +106,17 @@ def reproduce(*, slow: bool = False) -> Reproduction:
     setting = _fashion() if slow else _digits()
     data, claims = setting.dataset, Claims()
     x = data.x_train[np.random.default_rng(0).permutation(len(data.x_train))[: setting.alignment]]
-    _symmetries(claims, data)
+    _symmetries(claims, data, slow=slow)
 
     graphs = {"ring": ring(AGENTS), "complete": complete(AGENTS)}
     curves: dict[str, Curves] = {}
-    for width in (WIDE, NARROW):
+    for width in (WIDE, NARROW) if slow else (WIDE,):
         network = mlp(hidden=(width, width))
         model = network(data.x_train.shape[1:], data.num_classes)
         problems = _problems(data, network, setting)
         spec = permutations.describe(jax.eval_shape(model.init, jax.random.key(0)))
-        started = {name: _pretrain(problem, setting) for name, problem in problems.items()}
+        alone = local_only(1e-3, optimizer=OPTIMIZERS["adam"](), local_steps=setting.pretraining)
+        started = {name: _pretrain(alone, problem, setting) for name, problem in problems.items()}
         if width == WIDE:
             _self_merges(claims, model, spec, jax.tree.map(lambda leaf: leaf[0, 0], started["IID"]), x)
         channels = {
@@ -119,11 +129,15 @@ def reproduce(*, slow: bool = False) -> Reproduction:
             for graph, topology in graphs.items():
                 if graph == "complete" and (width == NARROW or method == "WM"):
                     continue  # what no claim needs costs a compilation
+                if method == "WM" and not slow:
+                    continue
                 for split, problem in problems.items():
+                    if split == "disjoint" and graph == "ring":
+                        continue
                     curves[f"{method}, {split}, {graph}, {width}"] = _train(
                         algorithm, problem, topology, channel, started[split], setting.merges
                     )
-        if width == WIDE:
+        if width == WIDE and slow:
             own = merging(activation_matching(model.apply, spec, x), space="own")
             curves[f"own space, disjoint, complete, {width}"] = _train(
                 algorithm, problems["disjoint"], graphs["complete"], own, started["disjoint"], setting.merges
@@ -139,17 +153,18 @@ def reproduce(*, slow: bool = False) -> Reproduction:
                 setting.local_steps,
             )
     _claims(claims, curves, setting.local_steps)
-    repaired = _repaired(setting, x, graphs["ring"])
-    claims.at_least(
-        "CNN, IID ring, first merge: accuracy with repaired statistics (the form of BatchNorm's reset), against "
-        "without it + 5 points",
-        repaired["merged"] + 0.05,
-        repaired["repaired"],
-    )
+    repaired = _repaired(setting, x, graphs["ring"]) if slow else {}
+    if slow:
+        claims.at_least(
+            "CNN, IID ring, first merge: accuracy with repaired statistics (the form of BatchNorm's reset), "
+            "against without it + 5 points",
+            repaired["merged"] + 0.05,
+            repaired["repaired"],
+        )
     return Reproduction(
         title="DIMAT: Decentralized Iterative Merging-And-Training (CVPR 2024)",
         setting=(
-            f"{data.name}, {AGENTS} agents, MLP with two hidden layers of {WIDE} (or {NARROW}), "
+            f"{data.name}, {AGENTS} agents, MLP with two hidden layers of {WIDE}{f' (or {NARROW})' if slow else ''}, "
             f"{setting.pretraining} steps alone, then {setting.merges} times {setting.local_steps} steps and a "
             f"merge; {setting.seeds} seeds"
         ),
@@ -160,7 +175,7 @@ def reproduce(*, slow: bool = False) -> Reproduction:
 
 
 def _digits() -> Setting:
-    return Setting(digits(), batch_size=32, pretraining=300, local_steps=18, channels=(8, 16), hidden=32)
+    return Setting(digits(), batch_size=32, pretraining=300, local_steps=18)
 
 
 def _fashion() -> Setting:
@@ -180,7 +195,7 @@ def _fashion() -> Setting:
 def _problems(data: Dataset, network: Any, setting: Setting) -> dict[str, Problem]:
     """Equal shares of everything; or class c for agent c mod 5 alone. One compiled program runs both."""
     options = {"model": network, "batch_size": setting.batch_size}
-    whole = classification(AGENTS, dataset=data, partition=iid(), **options)
+    whole = classification(AGENTS, dataset=data, partition=iid(), **options)._replace(objective=unmeasured)
     grouped = data._replace(groups=data.y_train % AGENTS)
     apart = classification(AGENTS, dataset=grouped, partition=by_group(), **options)
     return {
@@ -189,11 +204,16 @@ def _problems(data: Dataset, network: Any, setting: Setting) -> dict[str, Proble
     }
 
 
-def _pretrain(problem: Problem, setting: Setting) -> Tree:
+def _pretrain(alone: Algorithm, problem: Problem, setting: Setting) -> Tree:
     """Models `[seeds, n, ...]` of agents that never met."""
-    steps = setting.pretraining
-    alone = local_only(1e-3, optimizer=OPTIMIZERS["adam"](), local_steps=steps)
-    return simulate(alone, problem, ring(AGENTS), rounds=1, seeds=setting.seeds, start="independent").params
+    return simulate(
+        alone,
+        problem._replace(evaluate=None),
+        ring(AGENTS),
+        rounds=1,
+        seeds=setting.seeds,
+        start="independent",
+    ).params
 
 
 def _train(
@@ -222,14 +242,15 @@ def _train(
     return Curves(np.array(accuracy), bits)
 
 
-def _symmetries(claims: Claims, data: Dataset) -> None:
-    """Renumbering hidden units leaves the function unchanged."""
+def _symmetries(claims: Claims, data: Dataset, *, slow: bool) -> None:
+    """Renumbering hidden units leaves the function unchanged; of the network that compiles longest when slow."""
     shape, x = data.x_train.shape[1:], jnp.asarray(data.x_test[:50])
     networks = {
         "MLP": mlp(hidden=(WIDE, WIDE)),
         "CNN": cnn(channels=(8, 16), hidden=32),
-        "ResNet8 (one permutation a residual stream, GroupNorm's groups kept)": resnet8(),
     }
+    if slow:
+        networks["ResNet8 (one permutation a residual stream, GroupNorm's groups kept)"] = resnet8()
     for name, network in networks.items():
         model, rng = network(shape, data.num_classes), np.random.default_rng(0)
         params = jax.tree.map(
@@ -237,10 +258,11 @@ def _symmetries(claims: Claims, data: Dataset) -> None:
             jax.eval_shape(model.init, jax.random.key(0)),
         )
         spec = permutations.describe(params)
-        moved = permutations.permute(spec, params, permutations.draw(spec, jax.random.key(1)))
+        renumber = jax.jit(lambda tree, key: permutations.permute(spec, tree, permutations.draw(spec, key)))  # noqa: B023
+        moved = renumber(params, jax.random.key(1))
         logits = jax.jit(model.apply)
-        before = logits(params, x)
-        difference = float(jnp.abs(before - logits(moved, x)).max() / jnp.abs(before).max())
+        before, after = np.asarray(logits(params, x)), np.asarray(logits(moved, x))
+        difference = float(np.abs(before - after).max() / np.abs(before).max())
         claims.at_most(f"{name}: a random permutation changes logits by, relative", 1e-5, difference)
 
 
@@ -297,14 +319,6 @@ def _claims(claims: Claims, curves: dict[str, Curves], local_steps: int) -> None
             _until(here["WA"]) / 3,
             _until(here["DIMAT"]),
         )
-    lost = {width: -np.diff(curves[f"DIMAT, IID, ring, {width}"].mean[:2])[0] for width in (NARROW, WIDE)}
-    claims.at_most(
-        f"IID ring, first merge: DIMAT's loss of accuracy at width {WIDE}, against that at {NARROW}",
-        lost[NARROW],
-        lost[WIDE],
-    )
-    first = {method: curves[f"{method}, IID, ring, {WIDE}"].mean[1] for method in METHODS}
-    claims.at_least("IID ring, first merge: DIMAT's accuracy, against WM's", first["WM"], first["DIMAT"])
     apart = {method: curves[f"{method}, disjoint, complete, {WIDE}"].mean for method in ("DIMAT", "WA")}
     lead = apart["DIMAT"] - apart["WA"]
     claims.at_least(
@@ -316,11 +330,25 @@ def _claims(claims: Claims, curves: dict[str, Curves], local_steps: int) -> None
         1.5 * apart["WA"][1],
         apart["DIMAT"][1],
     )
+    if f"WM, IID, ring, {WIDE}" in curves:
+        _more_claims(claims, curves, local_steps)
+
+
+def _more_claims(claims: Claims, curves: dict[str, Curves], local_steps: int) -> None:
+    """What the slow version alone has runs for: width, weights instead of activations, an own space, bytes."""
+    lost = {width: -np.diff(curves[f"DIMAT, IID, ring, {width}"].mean[:2])[0] for width in (NARROW, WIDE)}
+    claims.at_most(
+        f"IID ring, first merge: DIMAT's loss of accuracy at width {WIDE}, against that at {NARROW}",
+        lost[NARROW],
+        lost[WIDE],
+    )
+    first = {method: curves[f"{method}, IID, ring, {WIDE}"].mean[1] for method in METHODS}
+    claims.at_least("IID ring, first merge: DIMAT's accuracy, against WM's", first["WM"], first["DIMAT"])
     own = curves[f"own space, disjoint, complete, {WIDE}"].mean
     claims.at_least(
         "disjoint classes, complete, last merge: the common space, against every agent's own",
         own[-1],
-        apart["DIMAT"][-1],
+        curves[f"DIMAT, disjoint, complete, {WIDE}"].mean[-1],
     )
     ratio = curves[f"CDSGD, IID, ring, {WIDE}"].bits / curves[f"DIMAT, IID, ring, {WIDE}"].bits
     claims.close(
@@ -337,16 +365,16 @@ def _until(mean: np.ndarray) -> int:
 
 
 def _repaired(setting: Setting, x: np.ndarray, topology: Topology) -> dict[str, float]:
-    """Accuracy of the CNN before its first merge, and after it by DIMAT without and with repair, and by WA."""
+    """Accuracy of the CNN before its first merge, and after it by DIMAT without and with repair."""
     network = cnn(channels=setting.channels, hidden=setting.hidden, kernel=3)
     data = setting.dataset
     model = network(data.x_train.shape[1:], data.num_classes)
     spec = permutations.describe(jax.eval_shape(model.init, jax.random.key(0)))
     problem = _problems(data, network, setting)["IID"]
-    started = _pretrain(problem, setting)
+    alone = local_only(1e-3, optimizer=OPTIMIZERS["adam"](), local_steps=setting.pretraining)
+    started = _pretrain(alone, problem, setting)
     matcher = activation_matching(model.apply, spec, x)
     channels = {
-        "averaged": linear(),
         "merged": merging(matcher),
         "repaired": merging(matcher, repair=repair(model.apply, spec, x)),
     }
@@ -354,7 +382,7 @@ def _repaired(setting: Setting, x: np.ndarray, topology: Topology) -> dict[str, 
         name: _train(gossip(), problem, topology, channel, started, 1).mean
         for name, channel in channels.items()
     }
-    return {"alone": float(only["averaged"][0])} | {name: float(mean[1]) for name, mean in only.items()}
+    return {"alone": float(only["merged"][0])} | {name: float(mean[1]) for name, mean in only.items()}
 
 
 def _figure(curves: dict[str, Curves]) -> Figure:
@@ -366,11 +394,13 @@ def _figure(curves: dict[str, Curves]) -> Figure:
             name = f"{method}, {split}, {graph}, {WIDE}"
             if name in curves:
                 _band(here, curves[name], method, number)
-        if split == "disjoint":
+        if split == "disjoint" and f"own space, disjoint, complete, {WIDE}" in curves:
             _band(here, curves[f"own space, disjoint, complete, {WIDE}"], "DIMAT, own space", 3)
         if (split, graph) == ("IID", "ring"):
             for number, method in enumerate(METHODS):
-                _band(here, curves[f"{method}, IID, ring, {NARROW}"], f"{method}, width {NARROW}", number, 1)
+                name = f"{method}, IID, ring, {NARROW}"
+                if name in curves:
+                    _band(here, curves[name], f"{method}, width {NARROW}", number, 1)
         frame(here, "merges (0: pre-trained)", "accuracy of the agents", f"{split}, {graph}")
         here.legend(fontsize=8, frameon=False, handlelength=3.2)
     return figure

@@ -14,9 +14,11 @@ are means over nodes on held-out data, and over seeds.
 What does not hold here: in the slow version degree 8 ends 1.7 points behind degree 2 with two hidden layers, not 5.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -28,15 +30,18 @@ from dlax.channel import linear, variance_corrected
 from dlax.claims import Claims
 from dlax.data import Dataset, Partition, digits, dirichlet, fashion_mnist, iid
 from dlax.models import mlp
-from dlax.papers import Reproduction
+from dlax.papers import Reproduction, unmeasured
 from dlax.plots.style import COLOURS, DASHES, blank, frame
 from dlax.problems import classification
-from dlax.results import Result
 from dlax.simulate import simulate
+from dlax.simulate.streams import stream
 from dlax.types import Channel, Problem
 
-N, DEGREE, BETA, WIDTH, LR = 30, 8, 0.5, 64, 0.05
+N, DEGREE, BETA, LR = 30, 8, 0.5, 0.05
+DRAWS = 8  # seeds that variances are averaged over: small layers scatter, and averaging alone is quick
 LARGE = 1_000  # entries of a layer whose variance is measured
+# One object each, so that equal runs share a compiled program.
+AVERAGE, CHANNELS = gossip(), {"plain": linear(), "corrected": variance_corrected()}
 
 
 class Setting(NamedTuple):
@@ -50,6 +55,7 @@ class Setting(NamedTuple):
       train_samples: over all nodes; None means all.
       held_out: of the test samples; None means all.
       seeds: runs.
+      width: of every hidden layer.
     """
 
     rounds: int
@@ -59,10 +65,18 @@ class Setting(NamedTuple):
     train_samples: int | None
     held_out: int | None
     seeds: int
+    width: int
 
 
-QUICK = Setting(120, 4, 5, 16, None, None, 3)
-SLOW = Setting(150, 5, 5, 32, 12_000, 1_000, 3)
+QUICK = Setting(120, 6, 5, 16, None, 200, 2, 32)
+SLOW = Setting(150, 5, 5, 32, 12_000, 1_000, 3, 64)
+
+
+class Curve(NamedTuple):
+    """What runs from all seeds gave: the rounds evaluated, and accuracy in per cent `[seeds, evaluations]`."""
+
+    rounds: list[int]
+    accuracy: np.ndarray
 
 
 def reproduce(*, slow: bool = False) -> Reproduction:
@@ -74,7 +88,7 @@ def reproduce(*, slow: bool = False) -> Reproduction:
     setting, dataset = (SLOW, fashion_mnist()) if slow else (QUICK, digits())
     claims = Claims()
     problems = {depth: make_problem(dataset, setting, depth) for depth in (1, 2, 3)}
-    variances = variance_rows(claims, problems[3], setting)
+    variances = variance_rows(claims, problems[3])
     correction_rows(claims, problems[3])
     runs = train(problems, dataset, setting)
     learning_rows(claims, runs, setting)
@@ -82,15 +96,15 @@ def reproduce(*, slow: bool = False) -> Reproduction:
     partition_rows(claims, runs, setting)
     names = ("plain, common", "plain, independent", "corrected, common", "corrected, independent")
     data = {
-        "rounds": rounds_of(runs[names[0]]),
-        "accuracy": {name: accuracy(runs[name]).tolist() for name in names},
+        "rounds": runs[names[0]].rounds,
+        "accuracy": {name: runs[name].accuracy.tolist() for name in names},
         "variance": variances,
     }
     what = "Fashion-MNIST" if slow else "digits"
     return Reproduction(
         title="Vanishing Variance Problem in Fully Decentralized Neural-Network Systems (2024)",
         setting=f"{what}, {N} nodes on a random {DEGREE}-regular graph, β = {BETA:g}, MLP "
-        f"{'-'.join([str(WIDTH)] * 3)}, {setting.rounds} rounds of H = {setting.local_steps} steps, "
+        f"{'-'.join([str(setting.width)] * 3)}, {setting.rounds} rounds of H = {setting.local_steps} steps, "
         f"{setting.seeds} seeds",
         claims=claims,
         figure=draw(data, what, setting),
@@ -99,10 +113,10 @@ def reproduce(*, slow: bool = False) -> Reproduction:
 
 
 def graph(degree: int = DEGREE, beta: float = BETA) -> tp.Topology:
-    """W = β I + (1 − β) A/d on a random regular graph; the ring for d = 2."""
+    """W = β I + (1 − β) A/d on a random regular graph; the ring for d = 2; one name, to share programs."""
     A = tp.random_regular(N, degree=degree) if degree > 2 else tp.ring(N)
     adjacency = (A.dense() != 0) & ~np.eye(N, dtype=bool)
-    return tp.from_matrix(beta * np.eye(N) + (1 - beta) * adjacency / degree, name=f"{degree}-regular")
+    return tp.from_matrix(beta * np.eye(N) + (1 - beta) * adjacency / degree, name="regular")
 
 
 def make_problem(
@@ -112,12 +126,28 @@ def make_problem(
     return classification(
         N,
         dataset=dataset,
-        model=mlp(hidden=(WIDTH,) * depth),
+        model=mlp(hidden=(setting.width,) * depth),
         partition=partition or iid(),
         batch_size=setting.batch_size,
         train_samples=setting.train_samples,
         held_out=setting.held_out,
-    )
+    )._replace(objective=unmeasured)
+
+
+@functools.lru_cache(maxsize=8)
+def _draw(init: Any) -> Any:
+    return jax.jit(jax.vmap(init), compiler_options={"xla_backend_optimization_level": "0"})  # runs briefly
+
+
+def from_start(problem: Problem, start: str, seed: int) -> Problem:
+    """The problem with its nodes' first models: "independent", or of one draw "common" to all.
+
+    They are handed over as arrays, so that both kinds of start share a compiled program.
+    """
+    key = stream(jax.random.key(seed), "start")  # the models that `simulate` would draw
+    keys = jax.random.split(key, N) if start == "independent" else jnp.broadcast_to(key, (N,))
+    models = _draw(problem.init)(keys)
+    return problem._replace(starts=models)
 
 
 # -------------------------------------------------------------------------------------------------------- variance
@@ -130,30 +160,41 @@ def layers(params: Any) -> list[np.ndarray]:
     return [leaf for leaf in flat if leaf.shape[2] >= LARGE]
 
 
-def averaged(problem: Problem, topology: tp.Topology, rounds: int, channel: Channel, seeds: int) -> Result:
-    """Independent first models after rounds of averaging alone."""
-    return simulate(
-        gossip(), problem._replace(evaluate=None), topology, channel=channel, rounds=rounds,
-        eval_every=max(1, rounds), seeds=seeds, start="independent",
-    )  # fmt: skip
+def averaged(
+    problem: Problem,
+    topology: tp.Topology,
+    rounds: int,
+    channel: Channel,
+    seeds: int,
+    start: str = "independent",
+) -> Any:
+    """First models of every seed, `[seeds, n, ...]`, after rounds of averaging alone."""
+    ends = [
+        simulate(
+            AVERAGE, from_start(problem, start, seed)._replace(evaluate=None), topology, channel=channel,
+            rounds=rounds, eval_every=max(1, rounds),
+        ).params
+        for seed in range(seeds)
+    ]  # fmt: skip
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *ends)
 
 
-def variance_rows(claims: Claims, problem: Problem, setting: Setting) -> dict[str, Any]:
+def variance_rows(claims: Claims, problem: Problem) -> dict[str, Any]:
     """What plain averaging leaves of a layer's variance, beside Σ (Wᵗ)ᵢⱼ²."""
     start = [leaf.var(axis=2).mean() for leaf in layers(
-        averaged(problem, graph(), 0, linear(), setting.seeds).params
+        averaged(problem, graph(), 0, CHANNELS["plain"], DRAWS)
     )]  # fmt: skip
     times = (0, 1, 2, 4, 8, 20)
     out: dict[str, Any] = {"rounds": list(times), "plain": [], "corrected": [], "predicted": []}
     W = graph().dense()
     for t in times:
         ratios = {}
-        for name, channel in (("plain", linear()), ("corrected", variance_corrected())):
-            found = layers(averaged(problem, graph(), t, channel, setting.seeds).params)
+        for name, channel in CHANNELS.items():
+            found = layers(averaged(problem, graph(), t, channel, DRAWS))
             ratios[name] = [float(leaf.var(axis=2).mean() / s) for leaf, s in zip(found, start, strict=True)]
             out[name].append(ratios[name])
         out["predicted"].append(float(np.sum(np.linalg.matrix_power(W, t) ** 2) / N))
-    once = layers(averaged(problem, graph(beta=0.0), 1, linear(), setting.seeds).params)
+    once = layers(averaged(problem, graph(beta=0.0), 1, CHANNELS["plain"], DRAWS))
     for beta, predicted, measured in (
         (0.5, BETA**2 + (1 - BETA) ** 2 / DEGREE, out["plain"][1]),
         (0.0, 1 / DEGREE, [float(leaf.var(axis=2).mean() / s) for leaf, s in zip(once, start, strict=True)]),
@@ -176,8 +217,8 @@ def variance_rows(claims: Claims, problem: Problem, setting: Setting) -> dict[st
 def correction_rows(claims: Claims, problem: Problem) -> None:
     """The correction is exact: target variance, mean of the tensor, nothing where all agree."""
     W = graph().dense()
-    before = layers(averaged(problem, graph(), 0, linear(), 1).params)
-    after = layers(averaged(problem, graph(), 1, variance_corrected(), 1).params)
+    before = layers(averaged(problem, graph(), 0, CHANNELS["plain"], 1))
+    after = layers(averaged(problem, graph(), 1, CHANNELS["corrected"], 1))
     others = (W - np.diag(np.diag(W))) / (1 - np.diag(W))[:, None]
     off, moved = 0.0, 0.0
     for old, new in zip(before, after, strict=True):
@@ -187,11 +228,7 @@ def correction_rows(claims: Claims, problem: Problem) -> None:
         moved = max(moved, float((np.abs(new[0].mean(axis=1) - means) / old[0].std(axis=1)).max()))
     claims.at_most("2. corrected variance against the target, relative", 1e-5, off)
     claims.at_most("2. the tensors' means move by, in standard deviations", 1e-6, moved)
-    same = [
-        simulate(gossip(), problem._replace(evaluate=None), graph(), channel=variance_corrected(),
-                 rounds=rounds, eval_every=1, start="common").params
-        for rounds in (0, 1)
-    ]  # fmt: skip
+    same = [averaged(problem, graph(), t, CHANNELS["corrected"], 1, "common") for t in (0, 1)]
     change = max(float(np.abs(a - b).max()) for a, b in zip(*map(jax.tree.leaves, same), strict=True))
     claims.at_most("2. where all nodes agree it changes weights by at most", 1e-6, change)
 
@@ -199,80 +236,75 @@ def correction_rows(claims: Claims, problem: Problem) -> None:
 # -------------------------------------------------------------------------------------------------------- training
 
 
-def train(problems: dict[int, Problem], dataset: Dataset, setting: Setting) -> dict[str, Result]:
+def train(problems: dict[int, Problem], dataset: Dataset, setting: Setting) -> dict[str, Curve]:
     """Plain and corrected averaging, from common and own starts; depths, degrees and a partition."""
+    algorithm = dsgd(LR, local_steps=setting.local_steps)
 
-    def run(problem: Problem, topology: tp.Topology, channel: Channel, start: str) -> Result:
-        return simulate(
-            dsgd(LR, local_steps=setting.local_steps), problem, topology, channel=channel,
-            rounds=setting.rounds, eval_every=setting.eval_every, seeds=setting.seeds, start=start,
-        )  # fmt: skip
+    def run(problem: Problem, topology: tp.Topology, channel: Channel, start: str) -> Curve:
+        results = [
+            simulate(
+                algorithm, from_start(problem, start, seed), topology, channel=channel,
+                rounds=setting.rounds, eval_every=setting.eval_every, seeds=[seed], kernel="dense",
+            )
+            for seed in range(setting.seeds)
+        ]  # fmt: skip
+        accuracy = [[100 * row["accuracy_mean"] for row in result.rows] for result in results]
+        return Curve([row["round"] for row in results[0].rows], np.array(accuracy))
 
-    channels = {"plain": linear(), "corrected": variance_corrected()}
     runs = {
         f"{name}, {start}": run(problems[3], graph(), channel, start)
-        for name, channel in channels.items()
+        for name, channel in CHANNELS.items()
         for start in ("common", "independent")
     }
     for depth in (1, 2):
         runs[f"depth {depth}, degree {DEGREE}"] = run(
-            problems[depth], graph(), channels["plain"], "independent"
+            problems[depth], graph(), CHANNELS["plain"], "independent"
         )
     runs[f"depth 3, degree {DEGREE}"] = runs["plain, independent"]
-    runs["depth 2, degree 2"] = run(problems[2], graph(2), channels["plain"], "independent")
+    runs["depth 2, degree 2"] = run(problems[2], graph(2), CHANNELS["plain"], "independent")
     skewed = make_problem(dataset, setting, 3, dirichlet(alpha=0.5, min_samples=4))
     # The functions of one problem, so that the runs share their compiled programs.
     skewed = problems[3]._replace(local=skewed.local, shared=skewed.shared, table=skewed.table)
-    for name, channel in channels.items():
+    for name, channel in CHANNELS.items():
         runs[f"{name}, Dirichlet 0.5"] = run(skewed, graph(), channel, "independent")
     return runs
 
 
-def rounds_of(result: Result) -> list[int]:
-    """The rounds that were evaluated."""
-    return sorted({row["round"] for row in result.rows})
-
-
-def accuracy(result: Result) -> np.ndarray:
-    """Mean over nodes, in per cent, `[seeds, evaluations]`."""
-    return 100 * np.array([row["accuracy_mean"] for row in result.rows]).reshape(len(rounds_of(result)), -1).T
-
-
-def reaches(result: Result, level: float) -> float:
+def reaches(curve: Curve, level: float) -> float:
     """The first measured round at which the mean over seeds is at a level; infinite if it never is."""
-    above = np.flatnonzero(accuracy(result).mean(axis=0) >= level)
-    return float(rounds_of(result)[above[0]]) if len(above) else float("inf")
+    above = np.flatnonzero(curve.accuracy.mean(axis=0) >= level)
+    return float(curve.rounds[above[0]]) if len(above) else float("inf")
 
 
-def learning_rows(claims: Claims, runs: dict[str, Result], setting: Setting) -> None:
+def learning_rows(claims: Claims, runs: dict[str, Curve], setting: Setting) -> None:
     """Independent starts learn with the correction as common ones do without, and stall without it."""
     reference, cured = runs["plain, common"], runs["corrected, independent"]
-    final = float(accuracy(cured).mean(axis=0)[-1])
+    final = float(cured.accuracy.mean(axis=0)[-1])
     time = reaches(cured, 0.8 * final)
-    allowed = 2 * reaches(reference, 0.8 * float(accuracy(reference).mean(axis=0)[-1]))
+    allowed = 2 * reaches(reference, 0.8 * float(reference.accuracy.mean(axis=0)[-1]))
     claims.at_most("3. own starts, corrected: rounds to 80 % of the final accuracy, twice those of common starts "
                    "(inferred)", allowed, time)  # fmt: skip
-    at = rounds_of(cured).index(int(time)) if np.isfinite(time) else -1
-    stalled = float(accuracy(runs["plain, independent"]).mean(axis=0)[at])
+    at = cured.rounds.index(int(time)) if np.isfinite(time) else -1
+    stalled = float(runs["plain, independent"].accuracy.mean(axis=0)[at])
     claims.at_most(
         "3. own starts, plain: accuracy at that time, below twice chance (inferred)", 20.0, stalled
     )
-    gap = float(accuracy(runs["corrected, independent"])[:, -1].mean() - accuracy(reference)[:, -1].mean())
+    gap = float(runs["corrected, independent"].accuracy[:, -1].mean() - reference.accuracy[:, -1].mean())
     claims.at_least(
         "own starts, corrected, are as good in the end as common ones: points (inferred)", -2.0, gap
     )
-    change = float(accuracy(runs["corrected, common"])[:, -1].mean() - accuracy(reference)[:, -1].mean())
+    change = float(runs["corrected, common"].accuracy[:, -1].mean() - reference.accuracy[:, -1].mean())
     claims.close("4. common starts: what the correction changes in the end, points (inferred)", 0.0, change,
                  abs=1.0)  # fmt: skip
 
 
-def depth_rows(claims: Claims, runs: dict[str, Result], setting: Setting) -> None:
+def depth_rows(claims: Claims, runs: dict[str, Curve], setting: Setting) -> None:
     """The stall grows with depth and with the number of averaged models.
 
     Told by what is reached in the end: deeper networks do not get to the 50 % of the notes in our runs.
     """
-    one, two, three = (float(accuracy(runs[f"depth {d}, degree {DEGREE}"])[:, -1].mean()) for d in (1, 2, 3))
-    few = float(accuracy(runs["depth 2, degree 2"])[:, -1].mean())
+    one, two, three = (float(runs[f"depth {d}, degree {DEGREE}"].accuracy[:, -1].mean()) for d in (1, 2, 3))
+    few = float(runs["depth 2, degree 2"].accuracy[:, -1].mean())
     claims.at_least(
         "5. plain, own starts: points that 2 hidden layers are behind 1 in the end", 5.0, one - two
     )
@@ -280,7 +312,7 @@ def depth_rows(claims: Claims, runs: dict[str, Result], setting: Setting) -> Non
     claims.at_least(f"5. ... that degree {DEGREE} is behind degree 2, 2 hidden layers", 5.0, few - two)
 
 
-def partition_rows(claims: Claims, runs: dict[str, Result], setting: Setting) -> None:
+def partition_rows(claims: Claims, runs: dict[str, Curve], setting: Setting) -> None:
     """Labels split by Dirichlet 0.5: the order is the same."""
     never = 2.0 * setting.rounds
     plain, cured = (
@@ -316,7 +348,7 @@ def draw(data: dict[str, Any], what: str, setting: Setting) -> Figure:
     right.plot(times, variance["predicted"], color="#222222", lw=1.2, label="Σⱼ (Wᵗ)ᵢⱼ², predicted")
     right.axhline(1 / N, color="#222222", lw=1, ls=DASHES[2], label="1/n")
     right.set_yscale("log")
-    frame(right, "rounds of averaging, without training", "variance of a layer's weights over that at the start",
+    frame(right, "rounds of averaging, without training", "a layer's variance over that at the start",
           "own starts; a point is a layer, mean over nodes and seeds")  # fmt: skip
     right.legend(frameon=False, fontsize=9)
     return figure

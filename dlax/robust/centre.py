@@ -42,7 +42,7 @@ def geometric_median(nu: Scalar = 0.1, *, iterations: int = 3) -> Rule:
 
         return jax.lax.fori_loop(0, iterations, step, jnp.zeros_like(heard.weight))
 
-    return Rule(weigh, translates=False)
+    return Rule(weigh, translates=False, symmetric=True)
 
 
 def centered_clipping(
@@ -82,7 +82,7 @@ def centered_clipping(
         first = jnp.zeros_like(heard.weight)
         return jax.lax.fori_loop(0, iterations, step, first.at[0].set(1) if start == "own" else first)
 
-    return Rule(weigh, translates=start == "own")
+    return Rule(weigh, translates=start == "own", symmetric=start == "zero")
 
 
 def away(heard: Heard, weights: jax.Array) -> jax.Array:

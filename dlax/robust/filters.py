@@ -64,4 +64,4 @@ def caf(*, iterations: int = 1000) -> Rule:
         )
         return jax.lax.while_loop(more, filtered, start)[2]  # type: ignore[arg-type]
 
-    return Rule(weigh)
+    return Rule(weigh, symmetric=True)

@@ -61,7 +61,7 @@ def flag(
             length = ranked[(usable.sum() - 1) // 2]
         return weights * scale * length / dimension
 
-    return Rule(weigh, translates=False)
+    return Rule(weigh, translates=False, symmetric=True)
 
 
 def flag_weights(

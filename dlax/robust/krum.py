@@ -41,7 +41,7 @@ def krum(*, neighbours: Neighbours = "classical", squared: bool = True) -> Rule:
         best = jnp.argmin(scores(heard, heard.present, neighbours, squared))
         return (jnp.arange(len(heard.present)) == best).astype(heard.inner.dtype)
 
-    return Rule(weigh, most=MOST[neighbours])
+    return Rule(weigh, most=MOST[neighbours], symmetric=True)
 
 
 def multi_krum(
@@ -70,7 +70,7 @@ def multi_krum(
         many = heard.present.sum() - heard.tolerated - (2 if keep == "m-f-2" else 0)
         return nearest(scores(heard, heard.present, neighbours, squared), heard, jnp.maximum(many, 1))
 
-    return Rule(weigh, most=MOST[neighbours])
+    return Rule(weigh, most=MOST[neighbours], symmetric=True)
 
 
 def bulyan() -> Rule:

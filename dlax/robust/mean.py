@@ -19,4 +19,4 @@ def mean() -> Rule:
     def weigh(heard: Heard) -> jax.Array:
         return heard.present / heard.present.sum()
 
-    return Rule(weigh, most=lambda m: 0)
+    return Rule(weigh, most=lambda m: 0, symmetric=True)

@@ -33,7 +33,7 @@ def foolsgold(*, own: bool = True) -> Rule:
         weights = weights.at[0].set(1) if own else weights
         return weights / jnp.maximum(jnp.sum(weights), jnp.finfo(weights.dtype).tiny)
 
-    return Rule(weigh, translates=False)
+    return Rule(weigh, translates=False, symmetric=not own)
 
 
 def foolsgold_weights(inner: jax.Array, judged: jax.Array) -> jax.Array:
@@ -70,4 +70,4 @@ def mean_of_units() -> Rule:
         usable = heard.present & heard.finite & (norms > 0)
         return jnp.where(usable, 1 / jnp.where(norms > 0, norms, 1), 0) / heard.present.sum()
 
-    return Rule(weigh, translates=False)
+    return Rule(weigh, translates=False, symmetric=True)

@@ -46,7 +46,7 @@ def mda(*, f: int = 1) -> Rule:
         distances = jnp.where(heard.present[:, None] & heard.present[None], distances, 0)
         return jnp.max(jnp.where(inside[:, None] & inside[None], distances, 0))
 
-    return Rule(_weigher("mda", f, cost), most=lambda m: min(f, (m - 1) // 2))
+    return Rule(_weigher("mda", f, cost), most=lambda m: min(f, (m - 1) // 2), symmetric=True)
 
 
 def smea(*, f: int = 1) -> Rule:
@@ -75,7 +75,7 @@ def smea(*, f: int = 1) -> Rule:
         top = jnp.linalg.eigvalsh(project @ heard.inner @ project)[-1]
         return jnp.where(jnp.any(inside & ~heard.finite), jnp.inf, top)
 
-    return Rule(_weigher("smea", f, cost), most=lambda m: min(f, (m - 1) // 2))
+    return Rule(_weigher("smea", f, cost), most=lambda m: min(f, (m - 1) // 2), symmetric=True)
 
 
 def check_number(who: str, f: int) -> None:

@@ -11,10 +11,11 @@ pytestmark = pytest.mark.xdist_group("dfedsam")  # one run of the paper serves a
 FAILING = [
     "DFedSAM is ahead of DFedAvg by a point (inferred)",
     "equal communication, DFedSAM for 4 times the rounds: DFedSAM-MGS is ahead, points (not claimed)",
+    "rise of a node's own loss on the way to the average: DFedSAM over DFedAvg",  # by 0.1 %
 ]
 SLOW_FAILING = [
     "DFedSAM is ahead of the best of DFedAvg, DFedAvgM, D-PSGD, points",
-    *FAILING,
+    *FAILING[:2],
     "Dirichlet 0.6: DFedSAM is ahead of DFedAvg, points",
     "Dirichlet 0.6: DFedSAM is ahead of DFedAvg by a point (inferred)",
 ]
@@ -33,17 +34,15 @@ def made():
 def test_verdicts_are_as_they_are(made):
     """On digits a climb gains less than a point; and gossip steps are not free."""
     assert made.claims.failing == FAILING
-    assert len(made.rows()) == 26
+    assert len(made.rows()) == 23
 
 
 def test_the_picture_has_its_three_panels_with_bands(made):
     left, middle, right = made.figure.axes
     names = [line.get_label() for line in left.lines]
-    assert names == ["FedSAM", "FedAvg", "DFedSAM-MGS", "DFedSAM", "DFedAvg", "DFedAvgM", "D-PSGD"]
+    assert names == ["FedSAM", "FedAvg", "DFedSAM-MGS", "DFedSAM", "DFedAvg"]
     assert len(left.collections) == len(names)
-    assert [tick.get_text().split("\n")[0] for tick in middle.get_xticklabels()] == [
-        "ring", "exponential", "complete",
-    ]  # fmt: skip
+    assert [tick.get_text().split("\n")[0] for tick in middle.get_xticklabels()] == ["ring", "complete"]
     assert len(right.lines) == 6
     for axes in made.figure.axes:
         assert axes.get_xlabel() and axes.get_ylabel()
