@@ -14,9 +14,9 @@ no less flat, and mostly flatter, but is worth less than a point of node accurac
 for ρ = 0.1 and MLPs of one and two layers; a whole point only after 300 rounds with ρ = 0.3; nothing on Gaussian
 mixtures in 32 dimensions. On Fashion-MNIST it costs half a point in the slow version, and in one longer run of one
 seed (64 hidden units, 60 rounds of 30 steps) gave 0.5: it pays once nodes fit their own data. Two slow verdicts, ρ up
-to 0.1 and two points to FedSAM, are missed by less than 0.1 point. The quick version's
-small network (one layer of 32) misses one more by 0.1 %: on the way to the average a node's own loss rises as much
-as DFedAvg's, while with two layers of 64 it rose less.
+to 0.1 and two points to FedSAM, are missed by less than 0.1 point. A quick
+version of one layer of 32 missed one more by 0.1 %: on the way to the average a node's own loss rose as much as
+DFedAvg's.
 
 DFedAvg is DFedSAM with ρ = 0, FedAvg and FedSAM are it on the complete graph, which the slow version's first rows
 check.
