@@ -331,7 +331,7 @@ def _makers(value: Any) -> Iterator[str]:
         for each in value:
             yield from _makers(each)
     else:
-        yield getattr(value, "__qualname__", "").split(".")[0]
+        yield getattr(value, "__qualname__", "").split(".")[0].removeprefix("_")
 
 
 def _explain(error: pydantic.ValidationError, path: str) -> str:

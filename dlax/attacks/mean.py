@@ -62,15 +62,15 @@ def alie(factor: Scalar | None = 1.5, *, by_receiver: bool = False) -> Attack:
 
         μ + factor · s
 
-    s has ddof = 1.
+    s has ddof = 1. The original's factor for n nodes of which m are Byzantine is −z with
+
+        z = Φ⁻¹((n − m − s₀)/(n − m)),   s₀ = ⌊n/2 + 1⌋ − m
+
+    s₀ honest messages beyond the lie would make a majority with it; the argument of Φ⁻¹ is kept half an honest node off
+    0 and 1.
 
     Args:
-      factor: in standard deviations; either sign. None: −z, where with n nodes and m Byzantine ones
-
-            z = Φ⁻¹((n − m − s₀)/(n − m)),   s₀ = ⌊n/2 + 1⌋ − m
-
-        so many honest messages lie beyond the lie that with it they are a majority; the argument of Φ⁻¹ is
-        kept from 1/2 of an honest node off 0 and 1.
+      factor: in standard deviations; either sign. None: −z.
       by_receiver: each receiver is told the lie of the honest messages in its closed neighbourhood, n and m
         counted there; needs all knowledge, and a channel that can carry it. False: all hear the same of a
         Byzantine node, n and m are of the whole graph.

@@ -39,7 +39,7 @@ def label_flip(*, flip: Flip = "opposite", swap: tuple[int, int] = (0, 1)) -> At
         raise ValueError(f"label_flip: flip must be one of {', '.join(get_args(Flip))}, got {flip!r}")
     if len(swap) != 2 or swap[0] == swap[1] or min(swap) < 0:
         raise ValueError(f"label_flip: swap must be two different classes, got {list(swap)}")
-    return Attack(poison=_flipping(flip, tuple(swap)))
+    return Attack(poison=_label_flip(flip, tuple(swap)))
 
 
 def backdoor(*, size: int = 3, target: int = 1, fraction: float = 1.0) -> Attack:
@@ -72,12 +72,12 @@ def backdoor(*, size: int = 3, target: int = 1, fraction: float = 1.0) -> Attack
         raise ValueError(f"backdoor: target must be a class, got {target}")
     if not 0 < fraction <= 1:
         raise ValueError(f"backdoor: fraction must be in (0, 1], got {fraction}")
-    return Attack(poison=_patching(size, target, fraction))
+    return Attack(poison=_backdoor(size, target, fraction))
 
 
-# Equal options give the same functions, so that a compiled program is found again.
+# Equal options give the same functions, so that a compiled program is found again; the registry knows them by name.
 @cache
-def _flipping(flip: Flip, swap: tuple[int, int]) -> Poison:
+def _label_flip(flip: Flip, swap: tuple[int, int]) -> Poison:
     def flipped(y: jax.Array, classes: int) -> jax.Array:
         if flip == "opposite":
             return classes - 1 - y
@@ -99,7 +99,7 @@ def _flipping(flip: Flip, swap: tuple[int, int]) -> Poison:
 
 
 @cache
-def _patching(size: int, target: int, fraction: float) -> Poison:
+def _backdoor(size: int, target: int, fraction: float) -> Poison:
     def patched(x: jax.Array, classes: int) -> jax.Array:
         if target >= classes:
             raise ValueError(f"backdoor: target must be one of the {classes} classes, got {target}")
