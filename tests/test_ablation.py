@@ -140,3 +140,46 @@ def test_a_sweep_leaves_tables_and_a_heat_map_and_the_command_prints_one(tmp_pat
     file = tmp_path / "t.tex"
     CliRunner().invoke(cli.app, ["table", str(tmp_path / "out"), "--format", "latex", "--out", str(file)])
     assert r"\toprule" in file.read_text()
+
+
+def breakdown(counts=(0, 3, 6), rules=("mean", "nna")):
+    """Accuracy falls with the number of liars; the second factor of the attack is worse, and lethal to the mean."""
+    out = []
+    for rule in rules:
+        for count in counts:
+            cell = config("dsgd", "complete", 1.0)
+            cell |= {"label": f"{rule} {count}", "byzantine": {"name": "random", "count": count}}
+            cell["channel"] = {"name": "robust", "rule": {"name": rule}}
+            high = 0.9 - 0.05 * count
+            values = {1.0: [high, high], 3.0: [high - 0.1, high - 0.2]}
+            lethal = (3.0,) if rule == "mean" and count == counts[-1] else ()
+            out.append(result(cell, values, swept="attack.factor", diverged=lethal))
+    return out
+
+
+def test_an_attack_chooses_the_worst_of_its_values():
+    table = ablation(breakdown(), columns="byzantine.count")
+    np.testing.assert_allclose(table.mean.loc["nna"].to_numpy(float), [[0.75, 0.6, 0.45]])
+    assert np.isnan(table.mean.loc["mean"].to_numpy(float)[0, -1])  # what makes a run diverge is the worst
+    assert table.chosen.loc["nna"].iloc[0, 0] == {"attack.factor": 3.0}
+    assert table.given
+    best = table.best  # of every column: the rules compete under one number of liars
+    assert best.loc["nna"].to_numpy().all() and best.loc["mean"].to_numpy().tolist() == [[True, True, False]]
+
+
+def test_a_breakdown_curve_says_what_broke():
+    figure = plots.factor_curves(breakdown())
+    axes = figure.axes[0]
+    assert axes.get_xlabel() == "Byzantine count" and "accuracy" in axes.get_ylabel()
+    lines = {
+        line.get_label(): line.get_ydata() for line in axes.lines if not line.get_label().startswith("_")
+    }
+    np.testing.assert_allclose(lines["nna"], [0.75, 0.6, 0.45])
+    np.testing.assert_allclose(lines["mean"], [0.75, 0.6, np.nan])
+    assert "crosses: diverged" in axes.get_title(loc="left")
+    assert len(axes.collections) == 2  # bands
+    one = plots.factor_curves(breakdown(rules=("nna",)))
+    assert one.axes[0].get_legend() is None and not one.legends
+    with pytest.raises(ValueError, match="differ in no number"):
+        plots.factor_curves(breakdown(counts=(3,)))
+    assert plots.available(breakdown())[-1] == "factor_curves"
