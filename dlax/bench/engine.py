@@ -187,14 +187,15 @@ from dlax.bench.programs.dlax_dsgd import BATCH, random_samples
 from dlax.models import mlp
 from dlax.problems import classification
 from dlax.simulate import simulate
-from dlax.topology import ring
+from dlax import channel, robust, topology
 
 n, hidden = {n}, {hidden}
 data = random_samples(6000)
 
 def go(hidden):
     problem = classification(n, dataset=data, model=mlp(hidden=(hidden,)), batch_size=BATCH)
-    return simulate(dsgd, problem, ring(n), rounds=20, eval_every=10, hyper={{"lr": 0.05}})
+    options = dict(rounds=20, eval_every=10, hyper={{"lr": 0.05}})
+    return simulate(dsgd, problem, topology.{graph}, channel=channel.{channel}, **options)
 
 def resident():
     with open("/proc/self/statm") as file:
@@ -211,14 +212,21 @@ print(json.dumps(copies))
 
 def _memory(quick: bool) -> Iterator[dict[str, Any]]:
     """Peak resident memory of a run beyond that of the same with a tiny model, in copies of the parameters."""
+    yield from peak_memory("D-SGD", "ring(n)", "linear()", quick, most=3.5)
+
+
+def peak_memory(what: str, graph: str, channel: str, quick: bool, *, most: float) -> Iterator[dict[str, Any]]:
+    """The row of one run in a process of its own; graph and channel as Python, of n nodes."""
     if not Path("/proc/self/statm").exists():
         sys.stderr.write("bench: memory is measured on Linux only\n")
         return
-    n, hidden = (4, 64) if quick else (64, 4000)
-    code = _MEMORY.format(n=n, hidden=hidden)
+    n, hidden = (16, 64) if quick else (64, 4000)
+    code = _MEMORY.format(n=n, hidden=hidden, graph=graph, channel=channel)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     copies = json.loads(done.stdout.splitlines()[-1])
-    yield row(f"peak memory, D-SGD, MLP 784-{hidden}-10, n={n}", copies, "copies of the parameters", most=3.5)
+    yield row(
+        f"peak memory, {what}, MLP 784-{hidden}-10, n={n}", copies, "copies of the parameters", most=most
+    )
 
 
 def _compilation(quick: bool) -> Iterator[dict[str, Any]]:

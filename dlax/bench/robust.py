@@ -9,6 +9,7 @@ import numpy as np
 
 from dlax import channel, robust
 from dlax.algorithms import dsgd
+from dlax.bench.engine import peak_memory
 from dlax.bench.programs.dlax_dsgd import BATCH, random_samples
 from dlax.bench.timing import interleave, row
 from dlax.problems import classification
@@ -50,6 +51,10 @@ def rows(quick: bool) -> Iterator[dict[str, Any]]:
                 yield row(what, over / base, "x", most=6)
             else:
                 yield row(f"{what} + Gram / 2", over / (base + gram / 2), "x", most=2)
+    for graph in ("complete(n)", "random_regular(n, degree=8)"):
+        for name in ("nna", "median"):
+            over = f"robust(rule=robust.{name}(), tolerated=2)"
+            yield from peak_memory(f"{name} on {graph.partition('(')[0]}", graph, over, quick, most=6)
 
 
 def _median(values: np.ndarray) -> float:
