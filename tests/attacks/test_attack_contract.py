@@ -38,7 +38,7 @@ def fits(name, channel, level):
     if attack.craft is None or (attack.faces and not CHANNELS[channel].faces):
         return False
     return LEVELS.index(level) >= LEVELS.index(attack.needs) and (
-        channel == "robust" or level == "everything"
+        channel == "linear" or level == "everything"
     )
 
 
