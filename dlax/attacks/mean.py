@@ -66,8 +66,8 @@ def alie(factor: Scalar | None = 1.5, *, by_receiver: bool = False) -> Attack:
 
         z = Φ⁻¹((n − m − s₀)/(n − m)),   s₀ = ⌊n/2 + 1⌋ − m
 
-    s₀ honest messages beyond the lie would make a majority with it; the argument of Φ⁻¹ is kept half an honest node off
-    0 and 1.
+    s₀ honest messages beyond the lie would make a majority with it; the argument of Φ⁻¹ is kept half an honest node
+    off 0 and 1.
 
     Args:
       factor: in standard deviations; either sign. None: −z.

@@ -70,7 +70,7 @@ SENT = {
 @pytest.mark.parametrize("name", SENT)
 def test_what_all_hear(name):
     attack, lie = SENT[name]
-    close(send(attack, X), gossip(X, {j: lie for j in range(8)}))
+    close(send(attack, X), gossip(X, dict.fromkeys(range(8), lie)))
     with_mean = send(attack, X, channel=robust(rule=mean_rule(), beyond=True))
     for i in HONEST:
         rows = [X[i]] + [lie if BYZ[j] else X[j] for j in range(8) if j != i and W[i, j] != 0]
@@ -184,7 +184,7 @@ def test_sybils_are_one_learner(knowledge):
     attack = at.sybil()._replace(poison=None)
     received = send(attack, X, knowledge=knowledge)
     for i in HONEST:
-        np.testing.assert_allclose(received[i], gossip(X, {j: own for j in range(8)})[i], atol=1e-10)
+        np.testing.assert_allclose(received[i], gossip(X, dict.fromkeys(range(8), own))[i], atol=1e-10)
     total, count = 2 * own, 2
     for b in np.flatnonzero(BYZ):
         for j in HONEST:
@@ -207,7 +207,7 @@ def test_mimic_heuristic_follows_its_power_steps():
         z /= np.linalg.norm(z)
         copied = x[0] if t < 2 else x[max(HONEST, key=lambda i: abs(x[i] @ z))]
         received = send(at.mimic_heuristic(learning=2), rounds[0], *rounds[: t + 1])
-        close(received, gossip(x, {j: copied for j in range(8)}))
+        close(received, gossip(x, dict.fromkeys(range(8), copied)))
 
 
 def test_fang_trimmed_mean_lies_beyond_the_extremes_and_holds_back():
@@ -249,7 +249,7 @@ def test_fang_krum_goes_as_far_as_krum_follows():
     while not selected(length) and length >= 1e-5:
         length, halvings = length / 2, halvings + 1
     assert halvings > 0
-    close(send(at.fang_krum(), X, x), gossip(x, {j: old - length * s for j in range(8)}))
+    close(send(at.fang_krum(), X, x), gossip(x, dict.fromkeys(range(8), old - length * s)))
 
 
 def port(value, search):
