@@ -77,7 +77,7 @@ def momentum(*, beta: float = 0.9) -> Optimizer:
 
     def with_lr(lr: Scalar) -> optax.GradientTransformation:
         return optax.chain(
-            optax.ema(beta, debias=False),  # type: ignore[arg-type]
+            optax.ema(beta, debias=False),
             optax.scale_by_learning_rate(lr),
         )
 
