@@ -380,12 +380,12 @@ def walk(cases: Case, keys: Key, rounds: int = PATH_ROUNDS) -> dict[str, jax.Arr
     rule, place = robust.nna(), jnp.arange(PATH_N)
 
     def run(case: Case, key: Key) -> dict[str, jax.Array]:
-        f = case.f.astype(jnp.int32)  # type: ignore[attr-defined]
+        f = jnp.asarray(case.f, jnp.int32)
         honest = place < PATH_N - f
         share = (honest / (PATH_N - f))[:, None]
         centres = case.scatter * jax.random.normal(key, (PATH_N, PATH_DIM))
         target = jnp.sum(share * centres, axis=0)
-        optimiser = momentum(beta=case.beta)(case.lr)
+        optimiser = momentum(beta=case.beta)(case.lr)  # type: ignore[arg-type]
 
         def mean(X: jax.Array) -> jax.Array:
             return jnp.sum(share * X, axis=0)
