@@ -56,6 +56,34 @@ def _annotation(default: object) -> object:
     return float | None if default is None else float
 
 
+def momentum(*, beta: float = 0.9) -> Optimizer:
+    """Polyak's momentum as a running mean of gradients: momentum β with damping β.
+
+        m ← β m + (1 − β) g;  x ← x − lr m
+
+    The path of `sgd` with momentum β and (1 − β) lr; of iid gradients of variance σ², m has (1 − β)/(1 + β) σ².
+
+    Args:
+      beta: β in [0, 1); 0 is plain SGD. Python callers may hand over a traced number.
+
+    Raises:
+      ValueError: if `beta` is outside [0, 1).
+
+    References:
+      Farhadkhani et al. Robust Collaborative Learning with Linear Gradient Overhead. ICML 2023.
+    """
+    if not isinstance(beta, jax.Array) and not 0 <= beta < 1:
+        raise ValueError(f"momentum: beta must be in [0, 1), got {beta}")
+
+    def with_lr(lr: Scalar) -> optax.GradientTransformation:
+        return optax.chain(
+            optax.ema(beta, debias=False),
+            optax.scale_by_learning_rate(lr),
+        )
+
+    return with_lr
+
+
 def constant() -> Schedule:
     """The step size stays as it is: s(t) = 1."""
     return lambda t: jnp.ones(())
@@ -137,7 +165,9 @@ def at_round(lr: Scalar, schedule: Schedule, t: jax.Array) -> jax.Array:
     return jnp.asarray(lr * schedule(jnp.asarray(t, float)))
 
 
-OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {name: from_optax(name) for name in _ALIASES}
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {name: from_optax(name) for name in _ALIASES} | {
+    "momentum": momentum
+}
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "constant": constant,

@@ -62,6 +62,7 @@ PAPERS: dict[str, str] = {
     "dadao": "gradients and communications on decoupled Poisson clocks, both accelerated",
     "dfedsam": "DFedSAM and DFedSAM-MGS: sharpness-aware local steps, several gossip steps",
     "dimat": "merging and training in turn: hidden units are matched before models are averaged",
+    "monna": "momentum and nearest-neighbour averaging against Byzantine peers",
     "network_lasso": "one-class SVMs of neighbouring road regions, coupled by a network lasso",
     "single_merging": "almost silent gossip and one global merge at the end",
     "vanishing_variance": "averages of independent networks lose their scale; rescaling each layer keeps it",
