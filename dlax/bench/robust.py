@@ -53,8 +53,8 @@ def rows(quick: bool) -> Iterator[dict[str, Any]]:
                 yield row(f"{what} + Gram / 2", over / (base + gram / 2), "x", most=2)
     for graph in ("complete(n)", "random_regular(n, degree=8)"):
         for name in ("nna", "median"):
-            over = f"robust(rule=robust.{name}(), tolerated=2)"
-            yield from peak_memory(f"{name} on {graph.partition('(')[0]}", graph, over, quick, most=6)
+            made = f"robust(rule=robust.{name}(), tolerated=2)"
+            yield from peak_memory(f"{name} on {graph.partition('(')[0]}", graph, made, quick, most=6)
 
 
 def _median(values: np.ndarray) -> float:

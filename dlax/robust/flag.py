@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from dlax.types import Heard, Rule, Scalar
 
 _SMALL = 1e-7  # of the released code: keeps weights finite
-_RANGE = 1e-6  # eigenvalues of unit vectors' inner products below this share of the largest are rounding
+_SETTLED = 1e-10  # of the released code: an objective, or a decrease of it, at which it stops
 
 
 def flag(
@@ -28,8 +28,9 @@ def flag(
 
     All of it is done on the p × p inner products. The first step has weights 1, which is what the random start of the
     released code amounts to for d ≫ r; that code takes one step, which makes a truncated SVD. A step that raises the
-    objective is taken back. Pairs enter with √(λ/(p(p−1))) · a, which makes λ the coefficient of the objective; the
-    released code's is its square. Lengths are lost: the result is a direction, of length at most p/r.
+    objective is taken back; with λ > 0 one may, since differences are no unit vectors and |·| stands under the root.
+    Pairs enter with √(λ/(p(p−1))) · a, which makes λ the coefficient of the objective; the released code's is its
+    square, and its stopping rule leaves pairs out. Lengths are lost: the result is a direction, of length at most p/r.
 
     Args:
       lam: λ ≥ 0, of the pairwise regulariser.
@@ -71,7 +72,10 @@ def flag_weights(
     p = usable.sum()
     dimension = jnp.minimum((p + 2) // 2 if rank is None else rank, jnp.maximum(p, 1))
     values, vectors = jnp.linalg.eigh((K + K.T) / 2)
-    inside = values > _RANGE * jnp.maximum(values[-1], _RANGE)
+    rounding = (
+        10 * jnp.finfo(K.dtype).eps * len(usable)
+    )  # eigenvalues below this share of the largest are none
+    inside = values > rounding * jnp.maximum(values[-1], rounding)
     root = jnp.sqrt(jnp.where(inside, values, 0))
     inverse = jnp.where(inside, 1 / jnp.where(inside, root, 1), 0)
     R, R_inverse = (vectors * root[None]) @ vectors.T, (vectors * inverse[None]) @ vectors.T
@@ -95,7 +99,6 @@ def flag_weights(
     def objective(M: jax.Array) -> jax.Array:
         each, both = explained(M)
         rest = jnp.sqrt(jnp.maximum(1 - each, 0)) * usable
-        # Differences are no unit vectors; the objective of pairs is cut at 0 where they are explained.
         return rest.sum() + share * jnp.sum(jnp.where(pairs, jnp.sqrt(jnp.abs(1 - both)), 0))
 
     def step(M: jax.Array) -> jax.Array:
@@ -111,8 +114,9 @@ def flag_weights(
             M, value, done = carry
             new = step(M)
             lower = objective(new)
-            worse = done | (lower > value)
-            return jnp.where(worse, M, new), jnp.where(worse, value, lower), worse
+            stay = done | (lower > value)
+            settled = stay | (value - lower <= _SETTLED) | (lower <= _SETTLED)
+            return jnp.where(stay, M, new), jnp.where(stay, value, lower), settled
 
         M, _, _ = jax.lax.fori_loop(0, iterations - 1, improve, (M, objective(M), jnp.asarray(False)))
     return M @ (K @ ones), dimension
