@@ -30,7 +30,7 @@ def flag(
     released code amounts to for d ≫ r; that code takes one step, which makes a truncated SVD. A step that raises the
     objective is taken back; with λ > 0 one may, since differences are no unit vectors and |·| stands under the root.
     Pairs enter with √(λ/(p(p−1))) · a, which makes λ the coefficient of the objective; the released code's is its
-    square, and its stopping rule leaves pairs out. Lengths are lost: the result is a direction, of length at most p/r.
+    square, and its stopping rule leaves pairs out. Lengths are lost: the result is a direction, at most p/r long.
 
     Args:
       lam: λ ≥ 0, of the pairwise regulariser.
