@@ -120,6 +120,16 @@ def centralized_sgd(grad, W, x, *, lr, rounds, momentum=0.0):
     return np.tile(model, (n, 1))
 
 
+def gradient_averaging(grad, W, x, *, lr, rounds, momentum=0.0):
+    """Every node follows the weighted mean of its neighbours' gradients."""
+    n, velocity = len(x), np.zeros_like(x)
+    for t in range(rounds):
+        grads = np.array([grad(i, x[i], t, 0) for i in range(n)])
+        velocity = momentum * velocity + W(t) @ grads
+        x = x - lr * velocity
+    return x
+
+
 def fedavg(grad, W, x, *, lr, rounds, local_steps=1, momentum=0.0):
     """Local steps, then the plain mean; the graph is not used."""
     local = LocalSgd(grad, lr, local_steps, momentum, x)

@@ -30,6 +30,7 @@ from dlax.algorithms.fedopt import fedopt
 from dlax.algorithms.fedprox import fedprox
 from dlax.algorithms.gossip import gossip
 from dlax.algorithms.gossip_pga import gossip_pga
+from dlax.algorithms.gradient_averaging import gradient_averaging
 from dlax.algorithms.gradient_tracking import gradient_tracking
 from dlax.algorithms.k_gt import k_gt
 from dlax.algorithms.lead import lead
@@ -84,6 +85,7 @@ ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "decentlam": decentlam,
     "qg_dsgdm": qg_dsgdm,
     "gossip_pga": gossip_pga,
+    "gradient_averaging": gradient_averaging,
     "slowmo": slowmo,
     "sgp": sgp,
     "push_diging": push_diging,
@@ -126,6 +128,7 @@ __all__ = [
     "fedprox",
     "gossip",
     "gossip_pga",
+    "gradient_averaging",
     "gradient_tracking",
     "k_gt",
     "lead",

@@ -8,7 +8,14 @@ import pytest
 import references
 
 from dlax import topology as tp
-from dlax.algorithms import centralized_sgd, dsgd, fedavg, gradient_tracking, local_only
+from dlax.algorithms import (
+    centralized_sgd,
+    dsgd,
+    fedavg,
+    gradient_averaging,
+    gradient_tracking,
+    local_only,
+)
 from dlax.data import from_arrays, quantity_skew
 from dlax.optimizers import OPTIMIZERS
 from dlax.problems import least_squares, logistic, quadratic
@@ -81,6 +88,7 @@ def test_gradient_tracking(graph, problem):
         (local_only, references.local_only, {"local_steps": 1}),
         (local_only, references.local_only, {"local_steps": 3}),
         (centralized_sgd, references.centralized_sgd, {}),
+        (gradient_averaging, references.gradient_averaging, {}),
         (fedavg, references.fedavg, {"local_steps": 1}),
         (fedavg, references.fedavg, {"local_steps": 3}),
     ],
@@ -132,6 +140,18 @@ def test_on_the_complete_graph_dsgd_is_centralized_sgd():
     np.testing.assert_allclose(
         together, final(centralized_sgd(0.1), NOISY, GRAPHS["complete"])["x"], atol=1e-13
     )
+
+
+def test_gradient_averaging_keeps_one_model_on_the_complete_graph_and_mixes_on_others():
+    complete = final(gradient_averaging(0.1), NOISY, GRAPHS["complete"])["x"]
+    one = final(centralized_sgd(0.1), NOISY, GRAPHS["complete"])["x"]
+    np.testing.assert_allclose(complete, one, atol=1e-13)
+    name = next(name for name in GRAPHS if name != "complete")
+    got = final(gradient_averaging(0.1), PROBLEMS["least_squares"], GRAPHS[name])["x"]
+    want = references.gradient_averaging(
+        GRADIENTS["least_squares"], GRAPHS[name].dense, zeros(), lr=0.1, rounds=ROUNDS
+    )
+    np.testing.assert_allclose(got, want, atol=1e-10)
 
 
 def test_fedavg_with_one_local_step_is_centralized_sgd():
