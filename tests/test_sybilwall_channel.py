@@ -159,7 +159,12 @@ def test_draws_follow_their_law_and_exclusions():
     told, tells = jax.jit(jax.vmap(lambda key: draw(key, known, index, sent, DECAY)))(keys)
     assert np.asarray(tells)[:, 0].all() and not np.asarray(tells)[:, 1].any()
     names, counts = np.unique(np.asarray(told.who)[:, 0, 0], return_counts=True)
-    assert names.tolist() == [2, 3, 4, 6]  # not the receiver 0, the teller 1, nor 5, of whom the receiver told it
+    assert names.tolist() == [
+        2,
+        3,
+        4,
+        6,
+    ]  # not the receiver 0, the teller 1, nor 5, of whom the receiver told it
     law = np.exp(-DECAY * np.array([0, 1, 2, 0]))
     assert chisquare(counts, 10_000 * law / law.sum()).pvalue > 1e-3
     assert chisquare(counts, np.full(4, 2500)).pvalue < 1e-9
@@ -223,9 +228,7 @@ def test_one_sybil_edge_is_a_blind_spot_until_gossip_tells_of_another():
 
 def test_it_trains_with_sleepers_and_refuses_what_it_cannot():
     problem = dlax.make("problem", "classification", n=N, dataset="digits", model="linear")
-    run = dlax.simulate(
-        dsgd(0.3), problem, tp.torus(N), rounds=10, channel=sybilwall(), participation=0.7
-    )
+    run = dlax.simulate(dsgd(0.3), problem, tp.torus(N), rounds=10, channel=sybilwall(), participation=0.7)
     assert run.rows[-1]["diverged"] == -1
     assert run.rows[-1]["accuracy_mean"] > run.rows[0]["accuracy_mean"] + 0.1
     for options, words in (

@@ -95,20 +95,16 @@ def sybilwall(
             raise ValueError(f"sybilwall: slots must be at least the {k} neighbours of a node, got {size}")
         for leaf in jax.tree.leaves(message):
             if not jnp.issubdtype(leaf.dtype, jnp.floating):
-                raise ValueError(
-                    f"sybilwall: a message must be floating, got a leaf of dtype {leaf.dtype}"
-                )
+                raise ValueError(f"sybilwall: a message must be floating, got a leaf of dtype {leaf.dtype}")
         none = jnp.full((n, size), _NOBODY, jnp.int32)
         zero = jnp.zeros((n, size), jnp.int32)
         ring = jax.tree.map(lambda x: jnp.zeros((n, memory, *x.shape[1:]), x.dtype), message)
         first = tree.zeros_like(message) if history == "delta" else ()
         return SybilWallLink(Known(none, zero, zero, none), jnp.zeros(n, jnp.int32), ring, first)
 
-    def mix(
-        link: SybilWallLink, message: Tree, network: Network
-    ) -> tuple[Tree, SybilWallLink, jax.Array]:
+    def mix(link: SybilWallLink, message: Tree, network: Network) -> tuple[Tree, SybilWallLink, jax.Array]:
         index, weight, _ = network.table()
-        n, k = index.shape
+        n = len(index)
         sent, _ = sent_and_arrived(network, index, weight, None)
         arrived = sent & finite_rows(message)[index]
         now = jnp.max(link.rounds)  # of those who slept it is less
@@ -151,9 +147,7 @@ def forget(known: Known, before: jax.Array) -> Known:
     return known._replace(who=jnp.where(known.round > before, known.who, _NOBODY))
 
 
-def draw(
-    key: Key, known: Known, index: jax.Array, sent: jax.Array, decay: Scalar
-) -> tuple[Known, jax.Array]:
+def draw(key: Key, known: Known, index: jax.Array, sent: jax.Array, decay: Scalar) -> tuple[Known, jax.Array]:
     """What every node is told by those it hears: one history a directed edge.
 
     Args:
@@ -178,22 +172,21 @@ def draw(
 
 def keep(known: Known, items: Known, there: jax.Array) -> Known:
     """What one node knows after it was told one thing after the other; leaves `[S]`, items `[k]`."""
+    slots = jnp.arange(known.who.shape[0], dtype=known.who.dtype)
 
     def one(s: jax.Array, known: Known) -> Known:
         item = jax.tree.map(lambda leaf: leaf[s], items)
         direct = item.source == _DIRECT
         same = known.who == item.who
-        found = jnp.any(same)
         # An empty slot, else the oldest distant history, else the oldest.
         rank = known.round + jnp.where(known.distance > 1, 0, _LATER)
         rank = jnp.where(known.who == _NOBODY, -1, rank)
-        place = jnp.where(found, jnp.argmax(same), jnp.argmin(rank))
-        empty = known.who[place] == _NOBODY
-        later = (known.distance[place] > 1) & (item.round > known.round[place])
-        takes = there[s] & (direct | empty | later)
-        return jax.tree.map(
-            lambda leaf, new: leaf.at[place].set(jnp.where(takes, new, leaf[place])), known, item
-        )
+        rank = jnp.where(same, -2, rank)
+        chosen = slots == jnp.argmin(rank).astype(slots.dtype)
+        later = (known.distance > 1) & (item.round > known.round)
+        # Masks in place of an index: under two vmaps a scatter is a loop over nodes and seeds.
+        takes = chosen & there[s] & (direct | (known.who == _NOBODY) | later)
+        return jax.tree.map(lambda leaf, new: jnp.where(takes, new, leaf), known, item)
 
     return jax.lax.fori_loop(0, len(there), one, known)
 
