@@ -12,6 +12,7 @@ from dlax.channel.median import median
 from dlax.channel.power_gossip import power_gossip
 from dlax.channel.robust import robust
 from dlax.channel.running_sums import running_sums
+from dlax.channel.sybilwall import sybilwall
 from dlax.channel.ubar import ubar
 from dlax.channel.variance import variance_corrected
 from dlax.types import Channel
@@ -23,6 +24,7 @@ CHANNELS: dict[str, Callable[..., Channel]] = {
     "median": median,
     "robust": robust,
     "running_sums": running_sums,
+    "sybilwall": sybilwall,
     "ubar": ubar,
     "choco": choco,
     "error_feedback": error_feedback,
@@ -42,6 +44,7 @@ __all__ = [
     "power_gossip",
     "robust",
     "running_sums",
+    "sybilwall",
     "ubar",
     "variance_corrected",
 ]
