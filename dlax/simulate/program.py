@@ -170,6 +170,8 @@ class Program:
         key = round_key(run_key, t)
         n = self.plan.n
         channel = pieces.channel
+        if pieces.attack is not None and arrays.honest is None:
+            raise ValueError("byzantine: is required, since there is attack")
         loss_function = self.problem.loss
         active = None
         if arrays.participation is not None:

@@ -247,9 +247,10 @@ def run_rounds(
 
     with jax.enable_x64(precision == "float64"):
         dtype = np.float64 if precision == "float64" else np.float32
-        pieces = build({name: jnp.asarray(each[0], dtype) for name, each in hyper.items()})
-        honest = _honest_nodes(byzantine, pieces, topology, knowledge)
-        if honest is not None:
+        honest = None
+        if byzantine is not None:
+            pieces = build({name: jnp.asarray(each[0], dtype) for name, each in hyper.items()})
+            honest = _honest_nodes(byzantine, pieces, topology, knowledge)
             problem = _under_attack(problem, pieces.attack)
         plan, tables = mixing.plan(topology, kernel=kernel, dtype=dtype)
         arrays = place_arrays(problem, tables, participation, clock, dtype)._replace(
@@ -309,14 +310,11 @@ def run_rounds(
 
 
 def _honest_nodes(
-    byzantine: Placement | np.ndarray | None, pieces: Pieces, topology: Topology, knowledge: Knowledge
-) -> np.ndarray | None:
-    """The honest nodes' indices, or None when nobody is Byzantine; refuses what does not fit together."""
-    if (byzantine is None) != (pieces.attack is None):
-        given, missing = ("attack", "byzantine") if byzantine is None else ("byzantine", "attack")
-        raise ValueError(f"{missing}: is required, since there is {given}")
-    if byzantine is None or pieces.attack is None:
-        return None
+    byzantine: Placement | np.ndarray, pieces: Pieces, topology: Topology, knowledge: Knowledge
+) -> np.ndarray:
+    """The honest nodes' indices; refuses what does not fit together."""
+    if pieces.attack is None:
+        raise ValueError("attack: is required, since there is byzantine")
     mask = byzantine(topology) if callable(byzantine) else np.asarray(byzantine)
     if mask.shape != (topology.n,) or mask.dtype != bool:
         raise ValueError(
