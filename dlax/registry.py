@@ -11,7 +11,7 @@ import inspect
 import types
 import typing
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -321,12 +321,17 @@ def _default_spec(kind: str, value: Any) -> Any:
     """The spec of a default that was written as a call in a signature, such as `weights=metropolis()`."""
     if value is ... or value is None or isinstance(value, str | Mapping):
         return value
-    # A record of functions is known by its first.
-    made = value[0] if isinstance(value, tuple) and value else value
-    name = getattr(made, "__qualname__", "").split(".")[0]
-    if name not in REGISTRY[kind]:
-        return value
-    return _resolve_nested(kind, name, kind)
+    name = next((maker for maker in _makers(value) if maker in REGISTRY[kind]), None)
+    return value if name is None else _resolve_nested(kind, name, kind)
+
+
+def _makers(value: Any) -> Iterator[str]:
+    """The factories that made the functions of a record; those of records within it come in their place."""
+    if isinstance(value, tuple):
+        for each in value:
+            yield from _makers(each)
+    else:
+        yield getattr(value, "__qualname__", "").split(".")[0].removeprefix("_")
 
 
 def _explain(error: pydantic.ValidationError, path: str) -> str:

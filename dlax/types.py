@@ -214,13 +214,14 @@ class Sight(NamedTuple):
 
     Attributes:
       key: for attacks that draw.
-      message: leaves `[n, ...]`, what every node would send if all were honest.
+      message: leaves `[n, ...]`, what every node would send if all were honest. Rows of honest nodes are zero unless
+        the knowledge is "everything".
       byzantine: `[n]` bool.
-      mean: `() -> μ`: the mean of the honest messages that a node knows of, leaves `[1, ...]` when all know the
-        same, else `[n, ...]`. With knowledge "own" it is the node's own message.
+      mean: `() -> μ`: the mean of the honest messages that a Byzantine node knows of, leaves `[1, ...]` when all know
+        the same, else `[n, ...]`, zero in honest rows. With knowledge "own" it is the node's own message.
       deviation: `() -> s`: their standard deviation by coordinate, with ddof = 1, shaped like `mean`'s.
       around: `() -> (μ, s)`: the same over the honest messages in the closed neighbourhood of every receiver,
-        leaves `[n, ...]`; for lies by receiver.
+        leaves `[n, ...]`; for lies by receiver. Knowledge "everything" only.
       table: as `Network.table`.
       respond: `Lies -> received [n, ...]`: what every node would make of these lies. Knowledge "everything" only.
     """
@@ -241,10 +242,16 @@ class Lies(NamedTuple):
     Attributes:
       sent: leaves `[n, ...]` or `[1, ...]`; a Byzantine node sends its row to everyone who hears it.
       told: leaves `[n, ...]` by receiver: all Byzantine neighbours of node i tell it row i. None: `sent` holds.
+      kept: leaves `[n, ...]` or `[1, ...]`: what a Byzantine node goes on with as if it had received that. None: the
+        mean of the honest messages that it knows of.
+      silent: Byzantine nodes send nothing, as if they slept; over channels that are `faces`, since others need not
+        heed who takes part.
     """
 
     sent: Tree
     told: Tree | None = None
+    kept: Tree | None = None
+    silent: bool = False
 
 
 class Poison(NamedTuple):
@@ -267,7 +274,7 @@ class Attack(NamedTuple):
       craft: `(memory, Sight) -> (Lies, memory)`; None: they send what the algorithm makes of their data.
       init: `(message, key) -> memory`, for a message of this shape `[n, ...]`.
       poison: of their data, or None.
-      faces: whether each receiver may be told another thing.
+      faces: whether each receiver may be told another thing, or nothing.
       needs: the least that they must know.
     """
 

@@ -16,6 +16,12 @@ every_entry = pytest.mark.parametrize(("kind", "name"), ENTRIES, ids=lambda word
 # What entries need that have no defaults for it.
 REQUIRED = {
     ("topology", "file"): {"path": "graph.txt"},
+    ("placement", "at"): {"nodes": [1]},
+    ("placement", "bounded"): {"count": 1},
+    ("placement", "by_degree"): {"count": 1},
+    ("placement", "clustered"): {"count": 1},
+    ("placement", "last"): {"count": 1},
+    ("placement", "random"): {"count": 1},
     ("problem", "classification"): {"dataset": "digits"},
     ("problem", "logistic"): {"dataset": {"name": "npz", "path": "data.npz"}},
     ("problem", "one_class"): {"dataset": "digits"},

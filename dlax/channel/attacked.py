@@ -22,8 +22,8 @@ def attacked(channel: Channel, attack: Attack, knowledge: Knowledge = "everythin
     """Any channel, on which Byzantine nodes replace their messages after all honest ones are formed.
 
     The attack acts before the channel does (before compression, losses and combination). A Byzantine node does not
-    combine what it hears as the channel would: it takes the mean of the honest messages that it knows, so that the
-    state from which its own messages are made stays sane whatever it sends.
+    combine what it hears as the channel would: it takes the mean of the honest messages that it knows (or what the
+    attack keeps), so that the state from which its own messages are made stays sane whatever it sends.
 
     Args:
       channel: how messages travel and are combined.
@@ -45,7 +45,8 @@ def attacked(channel: Channel, attack: Attack, knowledge: Knowledge = "everythin
         raise ValueError(f"knowledge: this attack needs {attack.needs!r}, got {knowledge!r}")
     if attack.faces and not channel.faces:
         raise ValueError(
-            "attack: tells each receiver another thing, which this channel cannot carry; take robust or linear"
+            "attack: tells each receiver another thing, or nothing, which this channel cannot carry; take robust "
+            "or linear"
         )
     craft = attack.craft
 
@@ -56,27 +57,41 @@ def attacked(channel: Channel, attack: Attack, knowledge: Knowledge = "everythin
     def mix(link: AttackedLink, message: Tree, network: Network) -> tuple[Tree, AttackedLink, jax.Array]:
         assert network.byzantine is not None
         byzantine = network.byzantine
+        omniscient = knowledge == "everything"
+
+        def only_theirs(rows: Tree) -> Tree:
+            return where_nodes(byzantine, rows, tree.zeros_like(rows))
 
         def send(lies: Lies) -> tuple[Tree, Any, jax.Array]:
             sent = where_nodes(byzantine, lies.sent, message)
-            return channel.mix(link.inner, sent, network._replace(told=lies.told))
+            active = network.active
+            if lies.silent:
+                active = ~byzantine if active is None else active & ~byzantine
+            return channel.mix(link.inner, sent, network._replace(told=lies.told, active=active))
+
+        def need_everything() -> None:
+            if not omniscient:
+                raise ValueError(f"knowledge: this attack needs 'everything', got {knowledge!r}")
 
         def respond(lies: Lies) -> Tree:
-            if knowledge != "everything":
-                raise ValueError(f"knowledge: this attack needs 'everything', got {knowledge!r}")
+            need_everything()
             return send(lies)[0]
 
         def around() -> tuple[Tree, Tree]:
+            need_everything()
             return _of_neighbourhood(message, byzantine, network)
 
         def moments() -> tuple[Tree, Tree]:
+            if omniscient:
+                return _of_honest(message, byzantine)
             if knowledge == "own":
-                return message, tree.zeros_like(message)
-            return around() if knowledge == "neighbourhood" else _of_honest(message, byzantine)
+                return only_theirs(message), tree.zeros_like(message)
+            mean, deviation = _of_neighbourhood(message, byzantine, network)
+            return only_theirs(mean), only_theirs(deviation)
 
         sight = Sight(
             key=jax.random.fold_in(network.key, _STREAM),
-            message=message,
+            message=message if omniscient else only_theirs(message),
             byzantine=byzantine,
             mean=lambda: moments()[0],
             deviation=lambda: moments()[1],
@@ -86,7 +101,8 @@ def attacked(channel: Channel, attack: Attack, knowledge: Knowledge = "everythin
         )
         lies, memory = craft(link.memory, sight)
         received, inner, bits = send(lies)
-        return where_nodes(byzantine, sight.mean(), received), AttackedLink(inner, memory), bits
+        kept = sight.mean() if lies.kept is None else lies.kept
+        return where_nodes(byzantine, kept, received), AttackedLink(inner, memory), bits
 
     return channel._replace(open=open_link, mix=mix, plain=False)
 

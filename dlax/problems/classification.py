@@ -14,6 +14,7 @@ from dlax.problems.finite_sum import (
     keep_samples,
     lay_out,
     local_loss,
+    poisoner,
     probe,
     probed_objective,
 )
@@ -74,10 +75,11 @@ def classification(
     def predict(outputs: jax.Array) -> jax.Array:
         return jnp.argmax(outputs, axis=1)
 
+    most = int(samples.local["count"].max())
     return Problem(
         n=n,
         init=network.init,
-        loss=local_loss(network.apply, loss, batch_size, int(samples.local["count"].max())),
+        loss=local_loss(network.apply, loss, batch_size, most),
         local=samples.local,
         shared=shared,
         objective=probed_objective(network.apply, loss),
@@ -85,4 +87,5 @@ def classification(
         held=hold_out(dataset, held_out, seed),
         table=samples.table,
         on_cpu=network.on_cpu,
+        poisoned=poisoner(network.apply, loss, predict, batch_size, most, dataset.num_classes),
     )

@@ -15,7 +15,7 @@ import numpy as np
 
 from dlax import tree
 from dlax.data import Dataset, Partition, partition_table, split
-from dlax.types import Info, Key, Tree
+from dlax.types import Info, Key, Poison, Tree
 
 NodeWeights = Literal["equal", "samples"]
 SampleLoss = Callable[[jax.Array, jax.Array], jax.Array]  # outputs [b, c], labels [b] -> losses [b]
@@ -91,7 +91,11 @@ def keep_samples(data: Dataset, limit: int | None, seed: int) -> Dataset:
 
 
 def local_loss(
-    apply: Callable[[Tree, jax.Array], jax.Array], loss: SampleLoss, batch_size: int | None, most: int
+    apply: Callable[[Tree, jax.Array], jax.Array],
+    loss: SampleLoss,
+    batch_size: int | None,
+    most: int,
+    tamper: Callable[..., tuple[jax.Array, jax.Array]] | None = None,
 ) -> Any:
     """fᵢ on a minibatch: `(params, key, local, shared) -> []`.
 
@@ -101,6 +105,7 @@ def local_loss(
       batch_size: b samples drawn uniformly with replacement from the node's own; None takes them all, padded
         to `most` with weight zero.
       most: the largest count of a node.
+      tamper: `(x [b, ...], y [b]) -> (x, y)`, what a node with `local["byzantine"]` does to its batch.
     """
 
     def value(params: Tree, key: Key, local: Tree, shared: Tree) -> jax.Array:
@@ -115,7 +120,12 @@ def local_loss(
             drawn = jax.random.bits(key, (batch_size,), jnp.uint32) % count
             weight = jnp.full((batch_size,), 1 / batch_size, shared["weight"].dtype)
         index = jnp.minimum(local["start"] + drawn.astype(jnp.int32), shared["y"].shape[0] - 1)
-        losses = loss(apply(params, _samples(shared, index)), shared["y"][index])
+        x, y = _samples(shared, index), shared["y"][index]
+        if tamper is not None:
+            x, y = jax.tree.map(
+                lambda lie, true: jnp.where(local["byzantine"], lie, true), tamper(x, y), (x, y)
+            )
+        losses = loss(apply(params, x), y)
         return local["weight"] * jnp.sum(weight * losses) + _penalty(params, shared)
 
     return value
@@ -169,21 +179,59 @@ def probe(samples: Samples, limit: int, seed: int) -> dict[str, np.ndarray]:
 
 
 def evaluator(
-    apply: Callable[[Tree, jax.Array], jax.Array], loss: SampleLoss, predict: Callable[[jax.Array], jax.Array]
+    apply: Callable[[Tree, jax.Array], jax.Array],
+    loss: SampleLoss,
+    predict: Callable[[jax.Array], jax.Array],
+    aim: Callable[..., tuple[jax.Array, jax.Array, jax.Array]] | None = None,
 ) -> Callable[[Tree, Tree], Info]:
-    """Held-out loss and accuracy of one model, over chunks of samples laid out by `hold_out`."""
+    """Held-out loss and accuracy of one model, over chunks of samples laid out by `hold_out`.
+
+    With `aim`, `(x [b, ...], y [b]) -> (x, target [b], counts [b])`, also `attack_success`: the share of the samples
+    that count which are taken for the target; 0 if none counts.
+    """
 
     def evaluate(params: Tree, held: Tree) -> Info:
-        def chunk(part: Tree) -> tuple[jax.Array, jax.Array]:
-            outputs = apply(params, decode(part["x"], part["mask"].dtype))
-            right = predict(outputs) == part["y"]
-            return jnp.sum(part["mask"] * loss(outputs, part["y"])), jnp.sum(part["mask"] * right)
+        def chunk(part: Tree) -> dict[str, jax.Array]:
+            x, y, mask = decode(part["x"], part["mask"].dtype), part["y"], part["mask"]
+            outputs = apply(params, x)
+            sums = {
+                "losses": jnp.sum(mask * loss(outputs, y)),
+                "right": jnp.sum(mask * (predict(outputs) == y)),
+            }
+            if aim is not None:
+                tampered, target, counts = aim(x, y)
+                counted = mask * counts
+                sums["counted"] = jnp.sum(counted)
+                sums["taken"] = jnp.sum(counted * (predict(apply(params, tampered)) == target))
+            return sums
 
-        losses, right = jax.lax.map(chunk, held)
+        sums = jax.tree.map(jnp.sum, jax.lax.map(chunk, held))
         total = jnp.sum(held["mask"])
-        return {"test_loss": jnp.sum(losses) / total, "accuracy": jnp.sum(right) / total}
+        metrics = {"test_loss": sums["losses"] / total, "accuracy": sums["right"] / total}
+        if aim is not None:
+            metrics["attack_success"] = sums["taken"] / jnp.maximum(sums["counted"], 1)
+        return metrics
 
     return evaluate
+
+
+def poisoner(
+    apply: Callable[[Tree, jax.Array], jax.Array],
+    loss: SampleLoss,
+    predict: Callable[[jax.Array], jax.Array],
+    batch_size: int | None,
+    most: int,
+    classes: int,
+) -> Callable[[Poison], tuple[Callable[..., Any], Callable[..., Any] | None]]:
+    """`Problem.poisoned` of a finite sum with these pieces."""
+
+    def poisoned(poison: Poison) -> tuple[Callable[..., Any], Callable[..., Any] | None]:
+        test = poison.test
+        aim = None if test is None else lambda x, y: test(x, y, classes)
+        tampered = local_loss(apply, loss, batch_size, most, lambda x, y: poison.train(x, y, classes))
+        return tampered, evaluator(apply, loss, predict, aim)
+
+    return poisoned
 
 
 def hold_out(data: Dataset, limit: int | None, seed: int) -> dict[str, np.ndarray]:

@@ -33,6 +33,7 @@ from dlax.problems.finite_sum import (
     hold_out,
     lay_out,
     local_loss,
+    poisoner,
 )
 from dlax.types import Key, Problem, Scalar, Tree
 
@@ -216,6 +217,7 @@ def _problem(n, init, apply, loss, predict, samples, dataset, batch_size, soluti
         table=samples.table,
         on_cpu="chunks",
         prox=prox,
+        poisoned=poisoner(apply, loss, predict, batch_size, most, dataset.num_classes),
     )
 
 

@@ -356,7 +356,12 @@ def _under_attack(problem: Problem, attack: Attack | None) -> Problem:
     if problem.poisoned is None:
         raise ValueError("attack: poisons labelled samples, and the problem has none")
     loss, evaluate = _poisoned(problem.poisoned, attack.poison)
-    return problem._replace(loss=loss, evaluate=evaluate)
+    return problem._replace(loss=loss, evaluate=evaluate, prox=_clean_only, conjugate=_clean_only)
+
+
+def _clean_only(*arguments: Any) -> Any:
+    """In place of a proximal step or conjugate, which would be of clean data."""
+    raise ValueError("attack: poisons minibatches, and this algorithm takes its steps on whole, clean losses")
 
 
 @lru_cache(maxsize=8)

@@ -41,6 +41,7 @@ from dlax.topology.graphs import (
     stochastic_block,
     torus,
     watts_strogatz,
+    with_sybils,
 )
 from dlax.topology.sequences import (
     b_connected,
@@ -134,6 +135,7 @@ TOPOLOGIES: dict[str, Callable[..., Topology]] = {
     "switched": switched,
     "torus": torus,
     "watts_strogatz": watts_strogatz,
+    "with_sybils": with_sybils,
 }
 
 __all__ = [
@@ -218,4 +220,5 @@ __all__ = [
     "uniform_neighbour",
     "uniform_rates",
     "watts_strogatz",
+    "with_sybils",
 ]

@@ -24,6 +24,7 @@ from dlax.topology.graphs.random import (
     stochastic_block,
     watts_strogatz,
 )
+from dlax.topology.graphs.sybils import with_sybils
 
 __all__ = [
     "barabasi_albert",
@@ -52,4 +53,5 @@ __all__ = [
     "torus",
     "undirected",
     "watts_strogatz",
+    "with_sybils",
 ]
