@@ -122,8 +122,11 @@ def bristle(
         inner = inner_products(message, network.told, view, True)
         far = inner[:, :1, 0] + jnp.diagonal(inner, axis1=1, axis2=2)[:, 1:] - 2 * inner[:, 0, 1:]
         keys = jax.vmap(lambda node: jax.random.fold_in(network.key, node))(jnp.arange(nodes))
-        choose = jax.vmap(lambda *node: prioritised(*node, prioritizer, candidates, explore))
-        chosen = choose(keys, far, usable)
+
+        def choose(key: Key, far: jax.Array, usable: jax.Array) -> jax.Array:
+            return prioritised(key, far, usable, prioritizer, candidates, explore)
+
+        chosen = jax.vmap(choose)(keys, far, usable)
 
         x, y, used = jnp.asarray(exam.x, gossip.dtype), jnp.asarray(exam.y), jnp.asarray(exam.used)
         familiar = jnp.asarray(exam.familiar)
