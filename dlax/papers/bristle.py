@@ -186,7 +186,7 @@ def _fashion() -> Setting:
         y_test=whole.y_test[test],
     )
     data, size = featured(data, hidden=(256, 128), classes=5, steps=1_000)
-    return Setting(data, size, per_class=10, seeds=5)
+    return Setting(data, size, per_class=10, seeds=3)
 
 
 def featured(data: Dataset, *, hidden: tuple[int, ...], classes: int, steps: int) -> tuple[Dataset, int]:
