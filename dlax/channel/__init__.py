@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from dlax.channel.attacked import attacked
+from dlax.channel.bristle import bristle
 from dlax.channel.choco import choco
 from dlax.channel.error_feedback import error_feedback
 from dlax.channel.extremum import extremum
@@ -35,6 +36,7 @@ CHANNELS: dict[str, Callable[..., Channel]] = {
 __all__ = [
     "CHANNELS",
     "attacked",
+    "bristle",
     "choco",
     "error_feedback",
     "extremum",

@@ -270,6 +270,55 @@ def label_skew(*, labels_per_node: int = 2) -> Partition:
     return partition
 
 
+def class_windows(*, width: int = 4, whole: int = 0) -> Partition:
+    """Node i holds the classes i, i + 1, ..., i + width − 1 modulo C, and the holders of a class share it equally.
+
+    Args:
+      width: classes a node, from 1 to C.
+      whole: how many nodes, the last ones, hold every class instead: attackers, in the source.
+
+    Returns:
+      The partition. Only classes that occur count.
+
+    Raises:
+      ValueError: if an option is out of range, or at use if a class has no holder, or fewer samples than holders.
+
+    References:
+      Verbraeken, de Vos, Pouwelse. Bristle. 2021 (the authors' code, with width 4).
+    """
+    _whole("width", width, 1)
+    _whole("whole", whole, 0)
+
+    def partition(
+        labels: np.ndarray, groups: np.ndarray | None, n: int, rng: np.random.Generator
+    ) -> list[np.ndarray]:
+        _enough(labels, n)
+        if whole > n:
+            raise ValueError(f"class_windows: whole={whole}, but there are n={n} nodes")
+        names, sizes = np.unique(labels, return_counts=True)
+        classes = len(names)
+        if width > classes:
+            raise ValueError(f"class_windows: width={width}, but {classes} classes occur")
+        holds = (np.arange(classes)[None] - np.arange(n)[:, None]) % classes < width
+        holds[n - whole :] = True
+        holders = holds.sum(axis=0)
+        bad = np.flatnonzero((holders == 0) | (sizes < holders))
+        if bad.size:
+            c = bad[0]
+            raise ValueError(
+                f"class_windows: class {names[c]} has {sizes[c]} samples for {holders[c]} holders (n={n}, "
+                f"width={width}, whole={whole})"
+            )
+        hands: list[list[np.ndarray]] = [[] for _ in range(n)]
+        for c, rows in enumerate(_classes(labels, rng)):
+            owners = np.flatnonzero(holds[:, c])
+            for node, piece in zip(owners, np.array_split(rows, len(owners)), strict=True):
+                hands[node].append(piece)
+        return [np.concatenate(hand) for hand in hands]
+
+    return partition
+
+
 def quantity_skew(*, alpha: float = 0.5, min_samples: int = 1) -> Partition:
     """Nodes of very different size, all with the same distribution of labels.
 

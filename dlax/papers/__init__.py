@@ -59,6 +59,7 @@ def unmeasured(params: Any, local: Any, shared: Any) -> Any:
 
 # name -> what it is about; the module of that name is imported when it is run.
 PAPERS: dict[str, str] = {
+    "bristle": "output layers merged class by class, by F1 on a tiny test set of one's own, among attackers",
     "dadao": "gradients and communications on decoupled Poisson clocks, both accelerated",
     "dfedsam": "DFedSAM and DFedSAM-MGS: sharpness-aware local steps, several gossip steps",
     "dimat": "merging and training in turn: hidden units are matched before models are averaged",

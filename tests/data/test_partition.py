@@ -9,6 +9,7 @@ from dlax.data import (
     PARTITIONS,
     by_group,
     check_partition,
+    class_windows,
     dirichlet,
     empty_nodes,
     iid,
@@ -35,6 +36,7 @@ ANY = {
     "shards": shards(shards_per_node=3),
     "dirichlet": dirichlet(alpha=0.3, min_samples=0),
     "label_skew": label_skew(labels_per_node=4),
+    "class_windows": class_windows(width=4, whole=1),
     "quantity_skew": quantity_skew(alpha=0.2),
     "by_group": by_group(),
     "empty_nodes": empty_nodes(fraction=0.4, inner=shards(shards_per_node=1)),
@@ -72,7 +74,7 @@ def test_another_seed_gives_another_partition(name):
 @pytest.mark.parametrize("n", [1, 2])
 @pytest.mark.parametrize("name", PARTITIONS)
 def test_one_and_two_nodes(name, n):
-    options = {"labels_per_node": 10} if name == "label_skew" else {}
+    options = {"label_skew": {"labels_per_node": 10}, "class_windows": {"width": 10}}.get(name, {})
     parts = split(BALANCED, BALANCED, n, PARTITIONS[name](**options), 3)
     assert sizes(parts).sum() == 600
 
@@ -138,6 +140,21 @@ def test_label_skew_is_exact(n, each, seed):
     for column in table.T:  # the holders of a class share it equally
         held = column[column > 0]
         assert held.max() - held.min() <= 1
+
+
+def test_class_windows():
+    table = partition_table(split(BALANCED, None, 12, class_windows(width=4, whole=2), 0), BALANCED, 10)
+    for node in range(10):
+        assert set(np.flatnonzero(table[node])) == {(node + step) % 10 for step in range(4)}
+    assert (table == 10).sum() == 60 and (table[10:] == 10).all()  # six holders a class share 60 samples
+    with pytest.raises(ValueError, match="class 4 has 60 samples for 0 holders"):
+        split(BALANCED, None, 1, class_windows(), 0)
+    with pytest.raises(ValueError, match="width=11, but 10 classes occur"):
+        split(BALANCED, None, 12, class_windows(width=11), 0)
+    with pytest.raises(ValueError, match="whole=13, but there are n=12 nodes"):
+        split(BALANCED, None, 12, class_windows(whole=13), 0)
+    with pytest.raises(ValueError, match="width must be a whole number, at least 1"):
+        class_windows(width=0)
 
 
 def test_label_skew_errors():
