@@ -499,7 +499,7 @@ def picture(runs: Runs, setting: Setting, what: str) -> Figure:
             values = last(runs[rule, max(COUNTS)], metric)
             x = len(COUNTS) - 1 + 0.09 * (number + 1)
             spread = [[values.mean() - values.min()], [values.max() - values.mean()]]
-            style = {"fmt": "x", "ms": 6, "capsize": 2, "color": colours[rule], "label": rule}
+            style: dict[str, Any] = {"fmt": "x", "ms": 6, "capsize": 2, "color": colours[rule], "label": rule}
             axes.errorbar([x], [values.mean()], spread, **style)
         axes.set_xticks(at, [str(s) for s in COUNTS])
         frame(axes, "Sybils, with one edge to every honest node in all", label, f"after {ROUNDS} rounds")
