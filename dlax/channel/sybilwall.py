@@ -105,6 +105,8 @@ def sybilwall(
     def mix(link: SybilWallLink, message: Tree, network: Network) -> tuple[Tree, SybilWallLink, jax.Array]:
         index, weight, _ = network.table()
         n = len(index)
+        if index.shape[1] == 0:  # nobody to hear
+            return message, link, jnp.zeros_like(network.out_degree)
         sent, _ = sent_and_arrived(network, index, weight, None)
         arrived = sent & finite_rows(message)[index]
         now = jnp.max(link.rounds)  # of those who slept it is less
