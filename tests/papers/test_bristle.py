@@ -128,7 +128,7 @@ def test_the_channel_is_its_loop(name, form):
         expected = top / total
         expected -= expected.mean(axis=0)
         np.testing.assert_allclose(received["x"][i], expected, atol=1e-10)
-    assert bits[0] == 64 * (D + 1) * C * (np.count_nonzero(W[:, 0]) - 1)
+    assert np.asarray(bits)[0] == 64 * (D + 1) * C * (np.count_nonzero(W[:, 0]) - 1)
 
 
 def test_without_weight_a_model_stays_as_it_is_bit_by_bit():
