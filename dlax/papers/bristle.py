@@ -16,7 +16,7 @@ were not to be had. Attackers' own test sets carry their wrong labels. BRIDGE he
 plain step if they hear too few, and Krum's winner is not averaged with one's own model. Baselines train all columns.
 
 Quick (digits, extractor trained on classes 0 to 4; UBAR, and the mean among five attackers, are left out) and slow
-(Fashion-MNIST, likewise). Every claim holds in both. Without attackers the plain mean ends a few points above Bristle,
+(Fashion-MNIST, likewise). Every claim holds in both. Without attackers the mean ends a few points above Bristle,
 which the source does not say.
 """
 
