@@ -65,8 +65,8 @@ RULES = {
 }
 
 
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("rule", ["nna", "trimmed_mean", "nnm, trimmed_mean"])
+@pytest.mark.parametrize("name", ["ring", "star", "complete", "random_directed"])
 @pytest.mark.parametrize("form", ["honest", "sent", "told"])
 def test_robust_is_the_rule_on_every_neighbourhood(rule, name, form):
     made, pre, reference = RULES[rule]
