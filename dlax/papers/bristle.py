@@ -16,8 +16,9 @@ were not to be had. Attackers' own test sets carry their wrong labels. BRIDGE he
 plain step if they hear too few, and Krum's winner is not averaged with one's own model. Baselines train all columns.
 
 Quick (digits, extractor trained on classes 0 to 4; UBAR, and the mean among five attackers, are left out) and slow
-(Fashion-MNIST, likewise). Every claim holds in both. Without attackers the mean ends a few points above Bristle,
-which the source does not say.
+(Fashion-MNIST, likewise). Every claim holds in both. Without attackers the mean ends 5 (Fashion-MNIST) to 9 (digits)
+points above Bristle, which the source does not say; "2.3 times most rules" is met by the middle one of those compared,
+while Bristle is 1.6 times as accurate as UBAR on Fashion-MNIST.
 """
 
 from collections.abc import Callable
