@@ -17,8 +17,8 @@ plain step if they hear too few, and Krum's winner is not averaged with one's ow
 
 Quick (digits, extractor trained on classes 0 to 4; UBAR, and the mean among five attackers, are left out) and slow
 (Fashion-MNIST, likewise). Every claim holds in both. Without attackers the mean ends 5 (Fashion-MNIST) to 9 (digits)
-points above Bristle, which the source does not say; "2.3 times most rules" is met by the middle one of those compared,
-while Bristle is 1.6 times as accurate as UBAR on Fashion-MNIST.
+points above Bristle, which the source does not say; "2.3 times most rules" is met by the middle one of those
+compared, while Bristle is 1.6 times as accurate as UBAR on Fashion-MNIST.
 """
 
 from collections.abc import Callable
