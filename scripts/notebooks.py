@@ -23,7 +23,12 @@ def execute(text: Path) -> nbformat.NotebookNode:
     notebook = jupytext.read(text)
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     NotebookClient(
-        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": FOLDER}}
+        notebook,
+        timeout=600,
+        iopub_timeout=600,  # by default outputs that come 4 s late, as on a busy machine, are dropped in silence
+        raise_on_iopub_timeout=True,
+        kernel_name="python3",
+        resources={"metadata": {"path": FOLDER}},
     ).execute()
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number:02d}"  # the same from run to run
