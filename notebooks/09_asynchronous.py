@@ -380,8 +380,9 @@ for accelerated, name in ((False, "no momentum"), (True, "with momentum")):
         (8, 16), [-exact[m, accelerated] for m in (8, 16)], "_", color=COLOURS[number], ms=16, mew=2,
         label="exact rate of E ‖X − X̄‖²" if accelerated else None,
     )  # fmt: skip
-frame(panels[1], "nodes n", "−slope of log distance", "lines: 1/χ₁ and 1/√(χ₁χ₂)")
-plain_log(panels[1].xaxis)
+frame(panels[1], "nodes n", "decay rate of the distance (1 / time)", "lines: 1/χ₁ and 1/√(χ₁χ₂)")
+for axis in (panels[1].xaxis, panels[1].yaxis):
+    plain_log(axis)
 panels[1].legend(frameon=False, fontsize=8)
 figure
 
