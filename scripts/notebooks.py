@@ -8,12 +8,14 @@ jupytext, and any editor can run it cell by cell.
 """
 
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import jupytext
 import nbformat
 from nbclient import NotebookClient
+from traitlets.config import Config
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 
@@ -22,14 +24,19 @@ def execute(text: Path) -> nbformat.NotebookNode:
     """Runs every cell in a fresh kernel; raises on the first error."""
     notebook = jupytext.read(text)
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    NotebookClient(
-        notebook,
-        timeout=600,
-        iopub_timeout=600,  # by default outputs that come 4 s late, as on a busy machine, are dropped in silence
-        raise_on_iopub_timeout=True,
-        kernel_name="python3",
-        resources={"metadata": {"path": FOLDER}},
-    ).execute()
+    with tempfile.TemporaryDirectory() as folder:
+        # Ports may be taken by another job before the kernel is up; files in a folder of its own are not.
+        sockets = {"transport": "ipc", "connection_file": f"{folder}/kernel.json"}
+        NotebookClient(
+            notebook,
+            config=Config({"KernelManager": sockets}),
+            timeout=600,
+            startup_timeout=600,
+            iopub_timeout=600,  # by default outputs that come 4 s late, as on a busy machine, are dropped in silence
+            raise_on_iopub_timeout=True,
+            kernel_name="python3",
+            resources={"metadata": {"path": FOLDER}},
+        ).execute()
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number:02d}"  # the same from run to run
         cell.metadata.pop("execution", None)
