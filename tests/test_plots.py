@@ -321,8 +321,10 @@ def test_problems_without_accuracy_or_partition():
 
 
 def test_every_picture_is_written_without_a_display(four, tmp_path):
-    assert plots.available(four) == list(plots.PLOTS)
-    for name, draw in plots.PLOTS.items():
+    drawn = plots.available(four)
+    assert drawn == [name for name in plots.PLOTS if name != "factor_curves"]  # they differ in no number
+    for name in drawn:
+        draw = plots.PLOTS[name]
         path = plots.save(draw(four), tmp_path / "deep" / f"{name}.png", dpi=40)
         with Image.open(path) as image:
             assert np.asarray(image.convert("L"), float).var() > 50
