@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from dlax import registry, rundir
 from dlax.config import TRACED_SPECS, Config, Experiment, expand, load, resolve
@@ -17,8 +18,9 @@ from dlax.data import cache_dir
 from dlax.results import Result, last_round
 from dlax.simulate import Clock, Snapshot, run_events, run_rounds
 from dlax.simulate.program import Hyper
+from dlax.simulate.rounds import under_attack
 from dlax.topology import Topology
-from dlax.types import Asynchronous, Pieces, Problem
+from dlax.types import Asynchronous, Pieces, Placement, Problem
 
 OnBlock = Callable[[Snapshot], bool | None]
 
@@ -177,7 +179,11 @@ def _build(experiment: Experiment) -> tuple[Recipe, dict[str, list[float]], Prob
         texts.append(json.dumps(static, sort_keys=True))
     problem = _with_path("problem", lambda: _problem(json.dumps(experiment.problem), experiment.nodes))
     topology = _with_path("topology", lambda: _topology(json.dumps(experiment.topology), experiment.nodes))
-    return Recipe(*texts), hyper, problem, topology
+    recipe = Recipe(*texts)
+    if experiment.byzantine is not None:  # what does not fit shows before a run directory is made
+        pieces = recipe({name: jnp.asarray(values[0]) for name, values in hyper.items()})
+        under_attack(problem, pieces, topology, _placement(experiment), experiment.knowledge)
+    return recipe, hyper, problem, topology
 
 
 def _simulate(
@@ -213,10 +219,14 @@ def _simulate(
         participation=experiment.participation,
         execution=experiment.execution,
         clock=Clock(**experiment.clock.model_dump()),
-        byzantine=None if experiment.byzantine is None else registry.build("placement", experiment.byzantine),
+        byzantine=None if experiment.byzantine is None else _placement(experiment),
         knowledge=experiment.knowledge,
         **shared,
     )
+
+
+def _placement(experiment: Experiment) -> Placement:
+    return _with_path("byzantine", lambda: registry.build("placement", experiment.byzantine))
 
 
 def _finish(result: Result, plain: dict[str, Any]) -> Result:

@@ -280,3 +280,26 @@ def test_many_nodes_have_no_matrix_of_all_pairs(monkeypatch):
             whole = channel.attacked(channel.robust(pre=(robust.nnm(),)), telling(jnp.asarray(told)))
             ends.append(whole.mix(whole.open(message, net), message, net)[0]["x"])
     np.testing.assert_allclose(*ends, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"byzantine": {"name": "last", "count": 4}}, "honest nodes hear more Byzantine messages"),
+        ({"byzantine": {"name": "last", "count": 6}}, "count must be below the 6 nodes"),
+        ({"attack": "label_flip"}, "the problem has none"),
+        ({"attack": "mimic", "knowledge": "own"}, "needs 'everything', got 'own'"),
+    ],
+)
+def test_a_mistake_leaves_no_run_directory_and_no_run_of_a_sweep(change, message, tmp_path):
+    config = {
+        "nodes": 6, "problem": {"name": "quadratic", "dim": 3}, "topology": "complete", "algorithm": "dsgd",
+        "rounds": 2, "byzantine": {"name": "last", "count": 1}, "attack": "sign_flip", "channel": "robust",
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=message):
+        dlax.run(config | change, out=tmp_path / "run")
+    grid = {name: [config[name], value] for name, value in change.items() if name != "knowledge"}
+    knowledge = {name: value for name, value in change.items() if name == "knowledge"}
+    with pytest.raises(ValueError, match=message):
+        dlax.sweep(config | knowledge | {"grid": grid}, out=tmp_path / "sweep")
+    assert list(tmp_path.iterdir()) == []

@@ -250,8 +250,7 @@ def run_rounds(
         honest = None
         if byzantine is not None:
             pieces = build({name: jnp.asarray(each[0], dtype) for name, each in hyper.items()})
-            honest = _honest_nodes(byzantine, pieces, topology, knowledge)
-            problem = _under_attack(problem, pieces.attack)
+            honest, problem = under_attack(problem, pieces, topology, byzantine, knowledge)
         plan, tables = mixing.plan(topology, kernel=kernel, dtype=dtype)
         arrays = place_arrays(problem, tables, participation, clock, dtype)._replace(
             honest=None if honest is None else jnp.asarray(honest, jnp.int32)
@@ -309,10 +308,18 @@ def run_rounds(
     )
 
 
-def _honest_nodes(
-    byzantine: Placement | np.ndarray, pieces: Pieces, topology: Topology, knowledge: Knowledge
-) -> np.ndarray:
-    """The honest nodes' indices; refuses what does not fit together."""
+def under_attack(
+    problem: Problem,
+    pieces: Pieces,
+    topology: Topology,
+    byzantine: Placement | np.ndarray,
+    knowledge: Knowledge,
+) -> tuple[np.ndarray, Problem]:
+    """The honest nodes' indices, and the problem as they and the liars see it.
+
+    Raises:
+      ValueError: if problem, attack, channel and graph do not fit together, or somewhere there are too many liars.
+    """
     if pieces.attack is None:
         raise ValueError("attack: is required, since there is byzantine")
     mask = byzantine(topology) if callable(byzantine) else np.asarray(byzantine)
@@ -326,7 +333,7 @@ def _honest_nodes(
     if pieces.channel.check is not None:
         heard, lying = heard_by(topology, mask)
         pieces.channel.check(heard, np.where(mask, 0, lying))  # what liars hear does not matter
-    return np.flatnonzero(~mask)
+    return np.flatnonzero(~mask), _poison(problem, pieces.attack)
 
 
 def heard_by(topology: Topology, byzantine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -346,10 +353,10 @@ def heard_by(topology: Topology, byzantine: np.ndarray) -> tuple[np.ndarray, np.
     return heard, lying
 
 
-def _under_attack(problem: Problem, attack: Attack | None) -> Problem:
+def _poison(problem: Problem, attack: Attack) -> Problem:
     """The problem with Byzantine nodes' data poisoned, and without an optimum that counts their data."""
     problem = problem._replace(optimum=None, minimum=None)
-    if attack is None or attack.poison is None:
+    if attack.poison is None:
         return problem
     if problem.poisoned is None:
         raise ValueError("attack: poisons labelled samples, and the problem has none")
