@@ -35,6 +35,16 @@ def broadcast(x: Tree, n: int) -> Tree:
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[None], (n, *leaf.shape)), x)
 
 
+def beside(numbers: jax.Array, leaf: jax.Array) -> jax.Array:
+    """Numbers `[n]` or `[n, k]` with trailing axes of length one, as many as the leaf has: ready to multiply it."""
+    return numbers.reshape(numbers.shape + (1,) * (leaf.ndim - numbers.ndim))
+
+
+def where_nodes(mask: jax.Array, new: Tree, old: Tree) -> Tree:
+    """Rows of `new`, leaves `[n, ...]` or `[1, ...]`, where the mask `[n]` holds, else of `old` `[n, ...]`."""
+    return jax.tree.map(lambda a, b: jnp.where(beside(mask, b), a, b).astype(b.dtype), new, old)
+
+
 def squared_norm(x: Tree) -> jax.Array:
     """Sum of squares of every entry, `[]`."""
     leaves = [jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(x)]

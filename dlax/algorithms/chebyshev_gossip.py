@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from dlax import tree
 from dlax.types import Algorithm, Info, Round, Scalar, Tree
 
 
@@ -69,7 +70,7 @@ def extrapolate(mixed: Tree, previous: Tree, omega: jax.Array) -> Tree:
     """ω W Xₖ + (1 − ω) Xₖ₋₁ for leaves `[n, ...]` and ω `[n]`."""
 
     def one(new: jax.Array, old: jax.Array) -> jax.Array:
-        w = omega.reshape((-1,) + (1,) * (new.ndim - 1)).astype(new.dtype)
+        w = tree.beside(omega, new).astype(new.dtype)
         return w * new + (1 - w) * old
 
     return jax.tree.map(one, mixed, previous)

@@ -54,7 +54,7 @@ def dadmm(penalty: Scalar = 0.5) -> Algorithm:
         dual = tree.add(state.dual, apart, penalty)
 
         def centre(x: jax.Array, a: jax.Array, p: jax.Array) -> jax.Array:
-            d = degree.reshape((-1,) + (1,) * (x.ndim - 1)).astype(x.dtype)
+            d = tree.beside(degree, x).astype(x.dtype)
             return (x - (a + p / penalty) / (2 * d)).astype(x.dtype)
 
         center = jax.tree.map(centre, state.params, apart, dual)

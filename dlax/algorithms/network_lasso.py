@@ -146,4 +146,4 @@ def _like(slots: jax.Array, leaf: jax.Array) -> jax.Array:
 
 def _over(total: jax.Array, degree: jax.Array) -> jax.Array:
     """Rows `[n, ...]` over degrees `[n]`."""
-    return total / degree.reshape((-1,) + (1,) * (total.ndim - 1)).astype(total.dtype)
+    return total / tree.beside(degree, total).astype(total.dtype)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from dlax import tree
 from dlax.types import Algorithm, Info, Round, Tree
 
 
@@ -52,4 +53,4 @@ def push_sum() -> Algorithm:
 
 def ratio(mass: Tree, weight: jax.Array) -> Tree:
     """s / w for leaves `[n, ...]` and w `[n]`."""
-    return jax.tree.map(lambda s: s / weight.reshape((-1,) + (1,) * (s.ndim - 1)).astype(s.dtype), mass)
+    return jax.tree.map(lambda s: s / tree.beside(weight, s).astype(s.dtype), mass)

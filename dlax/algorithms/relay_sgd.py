@@ -74,14 +74,14 @@ def relay_sgd(
         def relay(own: jax.Array, heard: jax.Array) -> jax.Array:
             """To every neighbour all but what came from it; returned as received, 0 in empty slots."""
             sent = (own + heard.sum(axis=1))[:, None] - heard
-            return jnp.where(_beside(edges.used, heard), edges.swap(sent), 0)
+            return jnp.where(tree.beside(edges.used, heard), edges.swap(sent), 0)
 
         heard = jax.tree.map(relay, adapted, state.heard)
         counts = relay(jnp.ones_like(edges.degree), state.counts)
         missing = n - 1 - counts.sum(axis=1)
 
         def average(own: jax.Array, heard: jax.Array, start: jax.Array) -> jax.Array:
-            total = own + heard.sum(axis=1) + _beside(missing, own).astype(own.dtype) * start
+            total = own + heard.sum(axis=1) + tree.beside(missing, own).astype(own.dtype) * start
             return (total / n).astype(own.dtype)
 
         params = jax.tree.map(average, adapted, heard, state.start)
@@ -89,8 +89,3 @@ def relay_sgd(
         return RelayState(params, state.start, heard, counts, memory), info
 
     return Algorithm(init, step)
-
-
-def _beside(numbers: jax.Array, leaf: jax.Array) -> jax.Array:
-    """Numbers [n] or [n, k] with trailing axes of length one, as many as the leaf has."""
-    return numbers.reshape(numbers.shape + (1,) * (leaf.ndim - numbers.ndim))

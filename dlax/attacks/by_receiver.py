@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from dlax import tree
-from dlax.attacks.nodes import beside, dtype_of, links, square, weighted
+from dlax.attacks.nodes import dtype_of, links, square, weighted
 from dlax.attacks.search import best_factor
 from dlax.types import Attack, Key, Lies, Scalar, Sight, Tree
 
@@ -91,7 +91,7 @@ def spectral(factor: Scalar | None = None, *, steps: int = 10) -> Attack:
     def craft(memory: SpectralMemory, sight: Sight) -> tuple[Lies, SpectralMemory]:
         v = _fiedler(memory.fiedler, sight, steps)
         total = weighted(v, sight.message)
-        direction = jax.tree.map(lambda leaf: beside(v, leaf).astype(leaf.dtype) * leaf, total)
+        direction = jax.tree.map(lambda leaf: tree.beside(v, leaf).astype(leaf.dtype) * leaf, total)
         if factor is None:
             return _searched(direction, sight), SpectralMemory(v)
         return _told(jnp.full_like(v, factor), direction, sight), SpectralMemory(v)
@@ -101,7 +101,7 @@ def spectral(factor: Scalar | None = None, *, steps: int = 10) -> Attack:
 
 def _told(q: jax.Array, direction: Tree, sight: Sight) -> Lies:
     """xᵢ + qᵢ · directionᵢ, told to i."""
-    told = jax.tree.map(lambda x, d: (x + beside(q, d) * d).astype(x.dtype), sight.message, direction)
+    told = jax.tree.map(lambda x, d: (x + tree.beside(q, d) * d).astype(x.dtype), sight.message, direction)
     return Lies(sight.message, told)
 
 
@@ -128,7 +128,7 @@ def _laplacian(rows: Tree, index: jax.Array, weight: jax.Array) -> Tree:
 
     def one(leaf: jax.Array) -> jax.Array:
         def slot(s: jax.Array, total: jax.Array) -> jax.Array:
-            return total + beside(weight[:, s], leaf) * (leaf - leaf[index[:, s]])
+            return total + tree.beside(weight[:, s], leaf) * (leaf - leaf[index[:, s]])
 
         return jax.lax.fori_loop(0, index.shape[1], slot, jnp.zeros_like(leaf))
 

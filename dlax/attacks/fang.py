@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from dlax import tree
-from dlax.attacks.nodes import beside, dtype_of, square
+from dlax.attacks.nodes import dtype_of, square
 from dlax.types import Attack, Key, Lies, Scalar, Sight, Tree
 
 Direction = Literal["against", "along"]
@@ -55,7 +55,7 @@ def fang_trimmed_mean(factor: Scalar = 2.0, *, direction: Direction = "against")
         ways = jax.tree.leaves(_way(mean, memory.old, direction))
         lies = []
         for place, (leaf, way) in enumerate(zip(leaves, ways, strict=True)):
-            lying = beside(sight.byzantine, leaf)
+            lying = tree.beside(sight.byzantine, leaf)
             high = jnp.max(jnp.where(lying, -jnp.inf, leaf), axis=0)[None]
             low = jnp.min(jnp.where(lying, jnp.inf, leaf), axis=0)[None]
             drawn = jax.random.uniform(jax.random.fold_in(sight.key, place), leaf.shape, leaf.dtype)

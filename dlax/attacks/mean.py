@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import ndtri
 
-from dlax.attacks.nodes import beside
+from dlax import tree
 from dlax.types import Attack, Lies, Scalar, Sight
 
 
@@ -91,7 +91,9 @@ def alie(factor: Scalar | None = 1.5, *, by_receiver: bool = False) -> Attack:
             shift = -hidden_deviations(jnp.array([len(byzantine)]), jnp.sum(byzantine)[None])
         else:
             shift = jnp.full((1,), factor)
-        moved = jax.tree.map(lambda mean, s: (mean + beside(shift, mean) * s).astype(mean.dtype), mean, s)
+        moved = jax.tree.map(
+            lambda mean, s: (mean + tree.beside(shift, mean) * s).astype(mean.dtype), mean, s
+        )
         return (Lies(sight.message, moved) if by_receiver else Lies(moved)), memory
 
     return Attack(craft, faces=by_receiver, needs="everything" if by_receiver else "neighbourhood")

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dlax.attacks.nodes import beside, dtype_of, inner, square, weighted
+from dlax import tree
+from dlax.attacks.nodes import dtype_of, inner, square, weighted
 from dlax.types import Attack, Key, Lies, Scalar, Sight, Tree
 
 _TINY = 1e-30  # shorter vectors have no direction
@@ -105,4 +106,6 @@ def _between(a: Scalar, x: Tree, b: Scalar, y: Tree) -> Tree:
 
 def _normalised(x: Tree) -> Tree:
     length = jnp.sqrt(square(x))
-    return jax.tree.map(lambda leaf: leaf / beside(jnp.maximum(length, _TINY), leaf).astype(leaf.dtype), x)
+    return jax.tree.map(
+        lambda leaf: leaf / tree.beside(jnp.maximum(length, _TINY), leaf).astype(leaf.dtype), x
+    )

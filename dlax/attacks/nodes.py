@@ -3,19 +3,15 @@
 import jax
 import jax.numpy as jnp
 
+from dlax import tree
 from dlax.types import Tree
-
-
-def beside(numbers: jax.Array, leaf: jax.Array) -> jax.Array:
-    """Numbers `[n]` with trailing axes of length one, as many as the leaf has."""
-    return numbers.reshape((-1,) + (1,) * (leaf.ndim - 1))
 
 
 def weighted(weight: jax.Array, rows: Tree) -> Tree:
     """Σᵢ weightᵢ xᵢ over rows `[n, ...]` with a weight that is not 0, leaves `[1, ...]`."""
 
     def one(leaf: jax.Array) -> jax.Array:
-        clean = jnp.where(beside(weight, leaf) != 0, leaf, 0).reshape(len(leaf), -1)
+        clean = jnp.where(tree.beside(weight, leaf) != 0, leaf, 0).reshape(len(leaf), -1)
         total = jnp.einsum("n,nd->d", weight.astype(leaf.dtype), clean, precision=jax.lax.Precision.HIGHEST)
         return total.reshape((1, *leaf.shape[1:]))
 

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import jax
 import jax.numpy as jnp
 
+from dlax import tree
 from dlax.types import Attack, Poison
 
 Flip = Literal["opposite", "next", "swap"]
@@ -115,7 +116,7 @@ def _backdoor(size: int, target: int, fraction: float) -> Poison:
 
     def train(x: jax.Array, y: jax.Array, classes: int) -> tuple[jax.Array, jax.Array]:
         some = jnp.arange(len(y)) < math.ceil(fraction * len(y) - 1e-9)
-        chosen = some.reshape((-1,) + (1,) * (x.ndim - 1))
+        chosen = tree.beside(some, x)
         return jnp.where(chosen, patched(x, classes), x), jnp.where(some, target, y).astype(y.dtype)
 
     def test(x: jax.Array, y: jax.Array, classes: int) -> tuple[jax.Array, jax.Array, jax.Array]:

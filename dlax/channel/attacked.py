@@ -60,10 +60,10 @@ def attacked(channel: Channel, attack: Attack, knowledge: Knowledge = "everythin
         omniscient = knowledge == "everything"
 
         def only_theirs(rows: Tree) -> Tree:
-            return where_nodes(byzantine, rows, tree.zeros_like(rows))
+            return tree.where_nodes(byzantine, rows, tree.zeros_like(rows))
 
         def send(lies: Lies) -> tuple[Tree, Any, jax.Array]:
-            sent = where_nodes(byzantine, lies.sent, message)
+            sent = tree.where_nodes(byzantine, lies.sent, message)
             active = network.active
             if lies.silent:
                 active = ~byzantine if active is None else active & ~byzantine
@@ -102,7 +102,7 @@ def attacked(channel: Channel, attack: Attack, knowledge: Knowledge = "everythin
         lies, memory = craft(link.memory, sight)
         received, inner, bits = send(lies)
         kept = sight.mean() if lies.kept is None else lies.kept
-        return where_nodes(byzantine, kept, received), AttackedLink(inner, memory), bits
+        return tree.where_nodes(byzantine, kept, received), AttackedLink(inner, memory), bits
 
     return channel._replace(open=open_link, mix=mix, plain=False)
 
@@ -110,19 +110,10 @@ def attacked(channel: Channel, attack: Attack, knowledge: Knowledge = "everythin
 _STREAM = 0x1E5  # the attack draws apart from the channel
 
 
-def where_nodes(mask: jax.Array, new: Tree, old: Tree) -> Tree:
-    """Rows of `new` (`[n, ...]` or `[1, ...]`) where the mask `[n]` holds, else of `old` `[n, ...]`."""
-
-    def one(new: jax.Array, old: jax.Array) -> jax.Array:
-        return jnp.where(mask.reshape((-1,) + (1,) * (old.ndim - 1)), new, old).astype(old.dtype)
-
-    return jax.tree.map(one, new, old)
-
-
 def _of_honest(message: Tree, byzantine: jax.Array) -> tuple[Tree, Tree]:
     """Mean and deviation over all honest nodes, leaves `[1, ...]`."""
     count = jnp.sum(~byzantine)
-    honest = jax.tree.map(lambda leaf: jnp.where(_beside(byzantine, leaf), 0, leaf), message)
+    honest = jax.tree.map(lambda leaf: jnp.where(tree.beside(byzantine, leaf), 0, leaf), message)
 
     def total(leaf: jax.Array) -> jax.Array:
         ones = jnp.ones(len(leaf), leaf.dtype)
@@ -133,7 +124,7 @@ def _of_honest(message: Tree, byzantine: jax.Array) -> tuple[Tree, Tree]:
     mean = jax.tree.map(lambda leaf: (total(leaf) / count).astype(leaf.dtype), honest)
 
     def deviation(leaf: jax.Array, mean: jax.Array) -> jax.Array:
-        squares = jnp.where(_beside(byzantine, leaf), 0, jnp.square(leaf - mean))
+        squares = jnp.where(tree.beside(byzantine, leaf), 0, jnp.square(leaf - mean))
         return jnp.sqrt(total(squares) / jnp.maximum(count - 1, 1)).astype(leaf.dtype)
 
     return mean, jax.tree.map(deviation, honest, mean)
@@ -152,20 +143,15 @@ def _of_neighbourhood(message: Tree, byzantine: jax.Array, network: Network) -> 
     own = (~byzantine | alone).astype(weight.dtype)
     count = own + jnp.sum(linked, axis=1)
     share = jnp.where(linked, 1 / count[:, None], 0).astype(weight.dtype)
-    clean = jax.tree.map(lambda leaf: jnp.where(_beside(byzantine & ~alone, leaf), 0, leaf), message)
+    clean = jax.tree.map(lambda leaf: jnp.where(tree.beside(byzantine & ~alone, leaf), 0, leaf), message)
     mean = mixing.pull(clean, index, share, own / count)
 
     def deviation(leaf: jax.Array, mean: jax.Array) -> jax.Array:
         def slot(s: jax.Array, total: jax.Array) -> jax.Array:
-            return total + _beside(linked[:, s], leaf) * jnp.square(leaf[index[:, s]] - mean)
+            return total + tree.beside(linked[:, s], leaf) * jnp.square(leaf[index[:, s]] - mean)
 
-        first = _beside(own, leaf) * jnp.square(leaf - mean)
+        first = tree.beside(own, leaf) * jnp.square(leaf - mean)
         total = jax.lax.fori_loop(0, index.shape[1], slot, first)
-        return jnp.sqrt(total / _beside(jnp.maximum(count - 1, 1), leaf)).astype(leaf.dtype)
+        return jnp.sqrt(total / tree.beside(jnp.maximum(count - 1, 1), leaf)).astype(leaf.dtype)
 
     return mean, jax.tree.map(deviation, clean, mean)
-
-
-def _beside(numbers: jax.Array, leaf: jax.Array) -> jax.Array:
-    """Numbers `[n]` with trailing axes of length one, as many as the leaf has."""
-    return numbers.reshape((-1,) + (1,) * (leaf.ndim - 1))

@@ -147,7 +147,7 @@ def _common(network: Network, drop: Scalar | None, space: Space) -> bool:
 
 def _scale(weight: jax.Array, leaf: jax.Array) -> jax.Array:
     """Row i of `[n, ...]` times weight i, in the leaf's dtype."""
-    return (weight.reshape((-1,) + (1,) * (leaf.ndim - 1)) * leaf).astype(leaf.dtype)
+    return (tree.beside(weight, leaf) * leaf).astype(leaf.dtype)
 
 
 def _check(who: str, drop: Any, space: str, solver: str = "host") -> None:

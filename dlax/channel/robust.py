@@ -215,13 +215,13 @@ def combine(message: Tree, network: Network, view: View, weights: jax.Array) -> 
     if network.told is not None:
         share = jnp.sum(weights - rest, axis=1)
         told = _clean(network.told, finite_rows(network.told))
-        result = jax.tree.map(lambda leaf, lie: leaf + _beside(share, lie) * lie, result, told)
-    return jax.tree.map(lambda leaf: jnp.where(_beside(spoilt, leaf), jnp.nan, leaf), result)
+        result = jax.tree.map(lambda leaf, lie: leaf + tree.beside(share, lie) * lie, result, told)
+    return jax.tree.map(lambda leaf: jnp.where(tree.beside(spoilt, leaf), jnp.nan, leaf), result)
 
 
 def _clean(message: Tree, finite: jax.Array) -> Tree:
     """Zeros in place of rows that are not finite: 0 · ∞ would spoil a sum."""
-    return jax.tree.map(lambda leaf: jnp.where(_beside(finite, leaf), leaf, 0), message)
+    return tree.where_nodes(finite, message, tree.zeros_like(message))
 
 
 def _reduced(
@@ -267,8 +267,3 @@ def _reduced(
     if network.told is None:
         return jax.tree.map(lambda leaf: one(leaf, None), message)
     return jax.tree.map(one, message, network.told)
-
-
-def _beside(numbers: jax.Array, leaf: jax.Array) -> jax.Array:
-    """Numbers `[n]` with trailing axes of length one, as many as the leaf has."""
-    return numbers.reshape((-1,) + (1,) * (leaf.ndim - 1))

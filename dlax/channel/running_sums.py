@@ -62,12 +62,12 @@ def running_sums(drop: Scalar | None = None) -> Channel:
         total = tree.add(link.sent, message)
 
         def hear(now: jax.Array, old: jax.Array) -> jax.Array:
-            return jnp.where(_beside(arrived, old), now[index], old)
+            return jnp.where(tree.beside(arrived, old), now[index], old)
 
         def combine(x: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
             highest = jax.lax.Precision.HIGHEST  # accelerators would round float32 products to fewer bits
             gained = jnp.einsum("nk,nk...->n...", weight, new - old, precision=highest)
-            return (_beside(own, x) * x + gained).astype(x.dtype)
+            return (tree.beside(own, x) * x + gained).astype(x.dtype)
 
         heard = jax.tree.map(hear, total, link.heard)
         received = jax.tree.map(combine, message, heard, link.heard)
@@ -75,8 +75,3 @@ def running_sums(drop: Scalar | None = None) -> Channel:
         return received, SumsLink(total, heard), bits
 
     return Channel(open_link, mix)
-
-
-def _beside(numbers: jax.Array, leaf: jax.Array) -> jax.Array:
-    """Numbers [n] or [n, k] with trailing axes of length one, as many as the leaf has."""
-    return numbers.reshape(numbers.shape + (1,) * (leaf.ndim - numbers.ndim))

@@ -122,7 +122,7 @@ def sybilwall(
         first = link.first
         if history == "delta":
             old = link.rounds > 0
-            first = jax.tree.map(lambda was, x: jnp.where(_beside(old, x), was, x), first, message)
+            first = jax.tree.map(lambda was, x: jnp.where(tree.beside(old, x), was, x), first, message)
         clean = _zero_where_not_finite(message)
         entry = clean if history == "model" else tree.add(clean, _zero_where_not_finite(first), -1.0)
         place = now % memory
@@ -211,9 +211,4 @@ def _inner(ring: Tree, known: Known, memory: int) -> jax.Array:
 def _zero_where_not_finite(message: Tree) -> Tree:
     """Zeros for rows with a number that is not finite."""
     finite = finite_rows(message)
-    return jax.tree.map(lambda leaf: jnp.where(_beside(finite, leaf), leaf, 0), message)
-
-
-def _beside(numbers: jax.Array, leaf: jax.Array) -> jax.Array:
-    """Numbers `[n]` with trailing axes of length one, as many as the leaf has."""
-    return numbers.reshape((-1,) + (1,) * (leaf.ndim - 1))
+    return jax.tree.map(lambda leaf: jnp.where(tree.beside(finite, leaf), leaf, 0), message)

@@ -88,11 +88,7 @@ def heard(message: Tree, network: Network, view: View, slot: jax.Array) -> Tree:
     """What every node hears in one of its slots, leaves `[n, ...]`; 0 where it is not finite."""
     lies, who = view.lies[:, slot + 1], view.who[:, slot + 1]
 
-    def beside(mask: jax.Array, leaf: jax.Array) -> jax.Array:
-        return mask.reshape((-1,) + (1,) * (leaf.ndim - 1))
-
     there = jax.tree.map(lambda leaf: leaf[who], message)
     if network.told is not None:
-        there = jax.tree.map(lambda x, lie: jnp.where(beside(lies, x), lie, x), there, network.told)
-    finite = finite_rows(there)
-    return jax.tree.map(lambda leaf: jnp.where(beside(finite, leaf), leaf, 0), there)
+        there = tree.where_nodes(lies, network.told, there)
+    return tree.where_nodes(finite_rows(there), there, tree.zeros_like(there))

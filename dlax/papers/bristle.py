@@ -30,11 +30,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dlax import channel, robust
+from dlax import channel, robust, tree
 from dlax.algorithms import dsgd, local_only
 from dlax.algorithms.dsgd import Order
 from dlax.attacks import label_flip
-from dlax.channel.attacked import where_nodes
 from dlax.channel.bristle import Exam, Trust, bristle, weights
 from dlax.claims import Claims
 from dlax.data import Dataset, class_windows, digits, fashion_mnist, from_arrays
@@ -354,11 +353,11 @@ def _bristle(setting: Setting, task: Task, attackers: tuple[int, ...], *, every:
 
             def mix(link: Any, message: Tree) -> tuple[Tree, Any, jax.Array]:
                 # What is not finite is never tested.
-                sent = where_nodes(
+                sent = tree.where_nodes(
                     silent, jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), message), message
                 )
                 received, link, bits = round.mix(link, sent)
-                return where_nodes(silent, message, received), link, bits
+                return tree.where_nodes(silent, message, received), link, bits
 
             return inner.step(state, round._replace(mix=mix))
 

@@ -44,7 +44,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from dlax import robust
+from dlax import robust, tree
 from dlax import topology as tp
 from dlax.algorithms import dsgd
 from dlax.attacks import label_flip
@@ -555,7 +555,7 @@ def searched(number: jax.Array) -> Attack:
 
         def moved(q: jax.Array) -> jax.Array:
             def one(received: jax.Array, mean: jax.Array) -> jax.Array:
-                rows = jnp.where(honest.reshape((-1,) + (1,) * (received.ndim - 1)), received, 0)
+                rows = jnp.where(tree.beside(honest, received), received, 0)
                 return jnp.sum(jnp.square(rows.sum(axis=0) / honest.sum() - mean[0]))
 
             return sum(jax.tree.leaves(jax.tree.map(one, sight.respond(lies(q)), mean)))  # type: ignore[return-value]

@@ -129,7 +129,7 @@ class Program:
         round = self._round(t, key, pieces, arrays)
         new, info = pieces.algorithm.step(state, round)
         if arrays.participation is not None:
-            new = jax.tree.map(lambda a, b: _where_nodes(round.active, a, b), new, state)
+            new = tree.where_nodes(round.active, new, state)  # who takes no part keeps its whole state
         return new, info
 
     def block(
@@ -370,8 +370,3 @@ def _split(bits: jax.Array) -> jax.Array:
 def _carry(total: jax.Array) -> jax.Array:
     high, low = total[0], total[1]
     return jnp.stack([high + (low >> _LIMB), low & (2**_LIMB - 1)])
-
-
-def _where_nodes(active: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
-    """A node that takes no part in a round keeps its whole state."""
-    return jnp.where(active.reshape((-1,) + (1,) * (new.ndim - 1)), new, old)
