@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from dlax.data import cache_dir
+from dlax.data import DataNotFound, cache_dir, fashion_mnist
 
 sys.path.insert(0, str(Path(__file__).parent))  # for tests/references.py, under every import mode
 
@@ -42,6 +42,15 @@ def offline(monkeypatch):
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
+
+
+@pytest.fixture
+def images():
+    """Fashion-MNIST is there, or the test is skipped with the command that brings it."""
+    try:
+        fashion_mnist()
+    except DataNotFound as missing:
+        pytest.skip(str(missing))
 
 
 @pytest.fixture

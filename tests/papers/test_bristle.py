@@ -9,7 +9,7 @@ from test_attacked import graph, mask_of, network, sending, telling
 from dlax import channel
 from dlax.algorithms import dsgd
 from dlax.channel.bristle import Exam, bristle, f1, prioritised, weights
-from dlax.data import DataNotFound, digits, fashion_mnist
+from dlax.data import digits
 from dlax.papers import reproduce
 from dlax.papers.bristle import apply, consolidated
 from dlax.problems import softmax
@@ -221,9 +221,5 @@ def test_the_picture_has_its_panels(made):
 
 
 @pytest.mark.slow
-def test_the_slow_version():
-    try:
-        fashion_mnist()
-    except DataNotFound as missing:
-        pytest.skip(str(missing))
+def test_the_slow_version(images):
     assert reproduce("bristle", slow=True).claims.failing == []

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from dlax.data import DataNotFound, fashion_mnist
 from dlax.papers import reproduce
 
 pytestmark = pytest.mark.xdist_group("dfedsam")  # one run of the paper serves all tests here
@@ -63,11 +62,7 @@ def test_nothing_is_claimed_of_the_distance_to_consensus_itself(made):
 
 
 @pytest.mark.slow
-def test_the_slow_version():
-    try:
-        fashion_mnist()
-    except DataNotFound as missing:
-        pytest.skip(str(missing))
+def test_the_slow_version(images):
     made = reproduce("dfedsam", slow=True)
     assert [claim for claim in made.claims.failing if claim not in BORDERLINE] == SLOW_FAILING
     assert len(made.rows()) == 31

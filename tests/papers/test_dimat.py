@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from dlax.data import DataNotFound, fashion_mnist
 from dlax.papers import reproduce
 
 pytestmark = pytest.mark.xdist_group("dimat")  # one run of the paper serves all tests here
@@ -44,11 +43,7 @@ def test_the_picture_has_its_panels(made):
 
 
 @pytest.mark.slow
-def test_the_slow_version():
-    try:
-        fashion_mnist()
-    except DataNotFound as missing:
-        pytest.skip(str(missing))
+def test_the_slow_version(images):
     made = reproduce("dimat", slow=True)
     assert made.claims.failing == [
         "IID ring: merges until 95 % of its final accuracy, DIMAT, against a third of WA's",

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from dlax import robust
-from dlax.data import DataNotFound, fashion_mnist
 from dlax.optimizers import OPTIMIZERS
 from dlax.papers import monna, reproduce
 
@@ -116,10 +115,6 @@ def test_momentum_refuses(beta):
 
 
 @pytest.mark.slow
-def test_the_slow_version():
-    try:
-        fashion_mnist()
-    except DataNotFound as missing:
-        pytest.skip(str(missing))
+def test_the_slow_version(images):
     made = reproduce("monna", slow=True)
     assert [claim for claim in made.claims.failing if claim not in BORDERLINE] == []

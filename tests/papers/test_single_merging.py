@@ -2,7 +2,6 @@
 
 import pytest
 
-from dlax.data import DataNotFound, fashion_mnist
 from dlax.papers import reproduce
 
 pytestmark = pytest.mark.xdist_group("single_merging")  # one run of the paper serves all tests here
@@ -30,10 +29,6 @@ def test_the_picture_shows_local_and_merged_models_and_the_place_of_the_window(m
 
 
 @pytest.mark.slow
-def test_the_slow_version():
-    try:
-        fashion_mnist()
-    except DataNotFound as missing:
-        pytest.skip(str(missing))
+def test_the_slow_version(images):
     made = reproduce("single_merging", slow=True)
     assert made.claims.failing == []

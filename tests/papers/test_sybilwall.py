@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from dlax.data import DataNotFound, fashion_mnist
 from dlax.papers import reproduce
 from dlax.papers import sybilwall as paper
 
@@ -83,10 +82,6 @@ def test_sybils_train_on_their_share_and_on_all_of_the_two_classes():
 
 
 @pytest.mark.slow
-def test_the_slow_version():
-    try:
-        fashion_mnist()
-    except DataNotFound as missing:
-        pytest.skip(str(missing))
+def test_the_slow_version(images):
     made = reproduce("sybilwall", slow=True)
     assert made.claims.failing == SLOW_FAILING

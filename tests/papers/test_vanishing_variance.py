@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from dlax.data import DataNotFound, fashion_mnist
 from dlax.papers import reproduce, vanishing_variance
 
 pytestmark = pytest.mark.xdist_group("vanishing_variance")  # one run of the paper serves all tests here
@@ -38,10 +37,6 @@ def test_the_picture_shows_who_learns_and_what_is_left_of_the_variance(made):
 
 
 @pytest.mark.slow
-def test_the_slow_version():
-    try:
-        fashion_mnist()
-    except DataNotFound as missing:
-        pytest.skip(str(missing))
+def test_the_slow_version(images):
     made = reproduce("vanishing_variance", slow=True)
     assert made.claims.failing == ["5. ... that degree 8 is behind degree 2, 2 hidden layers"]
