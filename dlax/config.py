@@ -232,7 +232,7 @@ def _check_vmap(experiment: Experiment, path: str) -> None:
     part, _, option = path.partition(".")
     values = experiment.vmap[path]
     if part not in TRACED_SPECS:
-        raise ValueError(f"vmap.{path}: only options of {' and '.join(TRACED_SPECS)} can be traced; use grid")
+        raise ValueError(f"vmap.{path}: only options of {', '.join(TRACED_SPECS)} can be traced; use grid")
     spec = getattr(experiment, part)
     if spec is None:
         raise ValueError(f"vmap.{path}: there is no {part}")

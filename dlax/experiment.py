@@ -17,8 +17,8 @@ from dlax.config import TRACED_SPECS, Config, Experiment, expand, load, resolve
 from dlax.data import cache_dir
 from dlax.results import Result, last_round
 from dlax.simulate import Clock, Snapshot, run_events, run_rounds
+from dlax.simulate.liars import under_attack
 from dlax.simulate.program import Hyper
-from dlax.simulate.rounds import under_attack
 from dlax.topology import Topology
 from dlax.types import Asynchronous, Pieces, Placement, Problem
 

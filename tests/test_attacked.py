@@ -8,7 +8,7 @@ import pytest
 import dlax
 from dlax import attacks, channel, mixing, robust
 from dlax.algorithms import dsgd, gradient_tracking
-from dlax.simulate.rounds import heard_by
+from dlax.simulate.liars import heard_by
 from dlax.topology import TOPOLOGIES
 from dlax.types import Attack, Lies
 

@@ -175,7 +175,10 @@ def test_a_tidy_table_has_a_row_for_every_seed_and_evaluation():
         ({"clock": {"latency": -1}}, r"clock\.latency: input should be greater than or equal to 0, given -1"),
         ({"vmap": {"algorithm.local_steps": [1]}}, r"'local_steps' is static for dsgd; traced are lr"),
         ({"vmap": {"algorithm.lrr": [1]}}, r"'lrr' is unknown for dsgd; .*did you mean 'lr'\?"),
-        ({"vmap": {"problem.noise": [1]}}, "only options of algorithm and channel can be traced; use grid"),
+        (
+            {"vmap": {"problem.noise": [1]}},
+            "only options of algorithm, channel, attack can be traced; use grid",
+        ),
         ({"vmap": {"algorithm.lr": [0.1, 0.1]}}, "expected a list of different values"),
         ({"vmap": {"algorithm.lr": []}}, "expected a list of different values"),
         ({"vmap": {"algorithm.lr": 0.1}}, r"vmap\.algorithm\.lr: input should be a valid list, given 0\.1"),

@@ -15,20 +15,20 @@ import numpy as np
 
 from dlax import tree
 from dlax.results import METRICS, Result
+from dlax.simulate.compiled import Compiled, find_compiled, keep_compiled, place_arrays
 from dlax.simulate.layers import Block, Slots, few_sizes, pack, stack, widths
-from dlax.simulate.program import Arrays, Carry, Functions, Hyper, Start, first_params, functions, measure
-from dlax.simulate.rounds import (
+from dlax.simulate.program import (
+    Arrays,
+    Carry,
     Clock,
-    Compiled,
-    Snapshot,
-    check_sizes,
-    edges_of,
-    find_compiled,
-    keep_compiled,
-    node_rows,
-    place_arrays,
-    runs_of,
+    Functions,
+    Hyper,
+    Start,
+    first_params,
+    functions,
+    measure,
 )
+from dlax.simulate.rounds import Snapshot, check_sizes, edges_of, node_rows, runs_of
 from dlax.simulate.streams import stream
 from dlax.timing import evaluations
 from dlax.topology import Topology

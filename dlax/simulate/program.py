@@ -21,6 +21,23 @@ _EVALUATIONS_DEFAULT = 32
 _CHUNK = 16  # nodes of "chunks": their minibatches are gathered into cache and used there
 
 
+@dataclass(frozen=True)
+class Clock:
+    """What a round costs in simulated time.
+
+        time of a round = gradients · gradient + latency + (most bits sent by a node) / bandwidth
+
+    Attributes:
+      gradient: time of one minibatch gradient; 1 makes it the unit.
+      latency: time until a message arrives.
+      bandwidth: bits per unit of time that a node can send.
+    """
+
+    gradient: float = 1.0
+    latency: float = 0.0
+    bandwidth: float = float("inf")
+
+
 class Arrays(NamedTuple):
     """Everything a run reads and does not change; arguments of the compiled program, never constants.
 

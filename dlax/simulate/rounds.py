@@ -2,12 +2,8 @@
 
 import inspect
 import time
-import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -15,10 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlax import mixing
-from dlax.channel import attacked, linear
+from dlax.channel import linear
 from dlax.results import METRICS, Result
-from dlax.simulate.program import Arrays, Carry, Hyper, MissingFact, Program, Start, functions
-from dlax.topology import Topology, edge_table
+from dlax.simulate.compiled import place_arrays, with_facts
+from dlax.simulate.liars import under_attack
+from dlax.simulate.program import Carry, Clock, Hyper, Program, Start, functions
+from dlax.topology import Topology
 from dlax.types import (
     Algorithm,
     Asynchronous,
@@ -28,28 +26,10 @@ from dlax.types import (
     Knowledge,
     Pieces,
     Placement,
-    Poison,
     Problem,
 )
 
 Build = Callable[[Hyper], Pieces]
-
-
-@dataclass(frozen=True)
-class Clock:
-    """What a round costs in simulated time.
-
-        time of a round = gradients · gradient + latency + (most bits sent by a node) / bandwidth
-
-    Attributes:
-      gradient: time of one minibatch gradient; 1 makes it the unit.
-      latency: time until a message arrives.
-      bandwidth: bits per unit of time that a node can send.
-    """
-
-    gradient: float = 1.0
-    latency: float = 0.0
-    bandwidth: float = float("inf")
 
 
 class Snapshot(NamedTuple):
@@ -268,7 +248,7 @@ def run_rounds(
         runs, keys, values = runs_of(seeds, hyper, dtype)
         columns = set(hyper if swept is None else swept) | {"seed"}
         runs = [{name: value for name, value in run.items() if name in columns} for run in runs]
-        compiled, arrays = _with_facts(program, topology, len(runs) > 1, keys, values, arrays)
+        compiled, arrays = with_facts(program, topology, len(runs) > 1, keys, values, arrays)
         seconds = {"compile": compiled.seconds, "run": 0.0}
         clock_start = time.perf_counter()
         carry = compiled.init(keys, values, arrays)
@@ -308,73 +288,6 @@ def run_rounds(
     )
 
 
-def under_attack(
-    problem: Problem,
-    pieces: Pieces,
-    topology: Topology,
-    byzantine: Placement | np.ndarray,
-    knowledge: Knowledge,
-) -> tuple[np.ndarray, Problem]:
-    """The honest nodes' indices, and the problem as they and the liars see it.
-
-    Raises:
-      ValueError: if problem, attack, channel and graph do not fit together, or somewhere there are too many liars.
-    """
-    if pieces.attack is None:
-        raise ValueError("attack: is required, since there is byzantine")
-    mask = byzantine(topology) if callable(byzantine) else np.asarray(byzantine)
-    if mask.shape != (topology.n,) or mask.dtype != bool:
-        raise ValueError(
-            f"byzantine: expected a mask of {topology.n} booleans, got {mask.dtype} {mask.shape}"
-        )
-    if mask.all():
-        raise ValueError("byzantine: at least one node must be honest")
-    attacked(pieces.channel, pieces.attack, knowledge)  # refuses what does not fit
-    if pieces.channel.check is not None:
-        heard, lying = heard_by(topology, mask)
-        pieces.channel.check(heard, np.where(mask, 0, lying))  # what liars hear does not matter
-    return np.flatnonzero(~mask), _poison(problem, pieces.attack)
-
-
-def heard_by(topology: Topology, byzantine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How many messages every node combines, its own included, and how many of them are Byzantine, `[n]` each.
-
-    Of a sequence of graphs, in the round with the largest share of them.
-    """
-    heard, lying = np.ones(topology.n, int), np.zeros(topology.n, int)
-    for t in range(topology.period):
-        W = topology.matrices[t].tocoo()
-        other = (W.row != W.col) & (W.data != 0)
-        row, col = W.row[other], W.col[other]
-        now = 1 + np.bincount(row, minlength=topology.n)
-        lies = np.bincount(row, weights=byzantine[col], minlength=topology.n).astype(int)
-        worse = lies * heard > lying * now
-        heard, lying = np.where(worse | (t == 0), now, heard), np.where(worse | (t == 0), lies, lying)
-    return heard, lying
-
-
-def _poison(problem: Problem, attack: Attack) -> Problem:
-    """The problem with Byzantine nodes' data poisoned, and without an optimum that counts their data."""
-    problem = problem._replace(optimum=None, minimum=None)
-    if attack.poison is None:
-        return problem
-    if problem.poisoned is None:
-        raise ValueError("attack: poisons labelled samples, and the problem has none")
-    loss, evaluate = _poisoned(problem.poisoned, attack.poison)
-    return problem._replace(loss=loss, evaluate=evaluate, prox=_clean_only, conjugate=_clean_only)
-
-
-def _clean_only(*arguments: Any) -> Any:
-    """In place of a proximal step or conjugate, which would be of clean data."""
-    raise ValueError("attack: poisons minibatches, and this algorithm takes its steps on whole, clean losses")
-
-
-@lru_cache(maxsize=8)
-def _poisoned(poisoned: Callable[[Poison], Any], poison: Poison) -> Any:
-    """The same functions for the same poison, so that a program is found again."""
-    return poisoned(poison)
-
-
 def check_sizes(problem: Problem, topology: Topology) -> None:
     """Refuses a topology of another number of nodes than the problem's."""
     if problem.n != topology.n:
@@ -387,163 +300,6 @@ def _choose(execution: Execution | Literal["auto"], problem: Problem) -> Executi
     if execution == "auto":
         return problem.on_cpu if jax.default_backend() == "cpu" else "vmap"
     return execution
-
-
-@dataclass
-class Compiled:
-    """A run's compiled functions, and the seconds it took to make them: 0 if they were found."""
-
-    init: Callable[..., Carry]
-    block: Callable[..., Any]
-    seconds: float
-
-
-@dataclass
-class _Cache:
-    """Compiled programs by identity and shapes, least recently used out first."""
-
-    size: int = 16
-    entries: OrderedDict[Any, Compiled] = field(default_factory=OrderedDict)
-
-
-_CACHE = _Cache()
-
-
-def _compile(program: Program, several: bool, keys: Any, values: Any, arrays: Arrays) -> Compiled:
-    """Compiles init and block ahead of time, or finds them; `seconds` is 0 when found."""
-    identity, found = find_compiled(program, several, (keys, values, arrays))
-    if found is not None:
-        return found
-    begin = time.perf_counter()
-    init, block = program.init, program.block
-    if several:
-        init = jax.vmap(init, in_axes=(0, 0, None))
-        block = jax.vmap(block, in_axes=(None, None, 0, 0, 0, None))
-    lowered_init = jax.jit(init).lower(keys, values, arrays)
-    # Init runs once, so it is compiled quickly rather than well (drawing normals costs seconds otherwise), and
-    # beside the block.
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        options: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}
-        compiling = pool.submit(lowered_init.compile, options)
-        carry = lowered_init.out_info
-        t = jax.ShapeDtypeStruct((), jnp.int32)
-        compiled_block = jax.jit(block, donate_argnums=2).lower(t, t, carry, keys, values, arrays).compile()
-        compiled_init = compiling.result()
-    return keep_compiled(identity, Compiled(compiled_init, compiled_block, time.perf_counter() - begin))
-
-
-def find_compiled(program: Any, several: bool, arguments: Any) -> tuple[Any, Compiled | None]:
-    """The identity of a program on arguments of these shapes, and what was compiled for it before."""
-    leaves, structure = jax.tree.flatten(arguments)
-    shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
-    identity = (program, several, shapes, structure, jax.default_backend())
-    if identity not in _CACHE.entries:
-        return identity, None
-    _CACHE.entries.move_to_end(identity)
-    found = _CACHE.entries[identity]
-    return identity, Compiled(found.init, found.block, 0.0)
-
-
-def keep_compiled(identity: Any, made: Compiled) -> Compiled:
-    """Remembers what was compiled; forgets what was used least recently."""
-    _CACHE.entries[identity] = made
-    while len(_CACHE.entries) > _CACHE.size:
-        _CACHE.entries.popitem(last=False)
-    return made
-
-
-def _above_minus_a_third(topology: Topology) -> float:
-    """The least eigenvalue; refuses one at or below −1/3, where D2's recursion is not stable."""
-    least = topology.least_eigenvalue
-    if least <= -1 / 3 + 1e-9:
-        raise ValueError(
-            f"the algorithm needs weights whose least eigenvalue is above -1/3; {topology.name!r} has "
-            f"{least:.6g} (lazy weights, (I + W)/2, are always above)"
-        )
-    return least
-
-
-FACTS: dict[str, Callable[[Topology], Any]] = {
-    "spectral gap": lambda topology: topology.spectral_gap,
-    "least eigenvalue": lambda topology: topology.least_eigenvalue,
-    "least eigenvalue above -1/3": _above_minus_a_third,  # asking is enough: it raises where it is not
-    "second largest eigenvalue": lambda topology: topology.second_largest_eigenvalue,
-    "worst gap": lambda topology: topology.worst_gap,
-    "edges": edge_table,
-}
-# Facts that a program's algorithm asked for, given values of these options.
-_ASKED: dict[tuple[Program, frozenset[str]], tuple[str, ...]] = {}
-
-
-def _with_facts(
-    program: Program, topology: Topology, several: bool, keys: Any, values: Any, arrays: Arrays
-) -> tuple[Compiled, Arrays]:
-    """Compiles; adds what the algorithm asks of the topology, which can be dear, and only that."""
-    asker = (program, frozenset(values))
-    names = list(_ASKED.get(asker, ()))
-    dtype = arrays.clock["gradient"].dtype
-    while True:
-        arrays = arrays._replace(facts=compute_facts(names, topology, dtype))
-        try:
-            return _compile(program, several, keys, values, arrays), arrays
-        except MissingFact as missing:
-            names.append(known_fact(missing.name))
-            if len(_ASKED) >= _CACHE.size:
-                _ASKED.clear()
-            _ASKED[asker] = tuple(names)
-
-
-def compute_facts(names: Sequence[str], topology: Topology, dtype: Any) -> dict[str, Any]:
-    """The facts of these names, as arguments of the compiled run."""
-    return {name: jax.tree.map(lambda leaf: _place(leaf, dtype), FACTS[name](topology)) for name in names}
-
-
-def known_fact(name: str) -> str:
-    """The name itself; refuses one that is no fact."""
-    if name not in FACTS:
-        raise ValueError(f"no fact {name!r} is known of a topology; there are {', '.join(FACTS)}")
-    return name
-
-
-def place_arrays(
-    problem: Problem, tables: Any, participation: float | None, clock: Clock, dtype: type
-) -> Arrays:
-    """Everything a run reads, on the device."""
-
-    def place(leaf: Any) -> jax.Array:
-        return _place(leaf, dtype)
-
-    return Arrays(
-        local=jax.tree.map(place, problem.local),
-        shared=jax.tree.map(place, problem.shared),
-        held=jax.tree.map(place, problem.held),
-        tables=jax.tree.map(place, tables),
-        optimum=None if problem.optimum is None else jax.tree.map(place, problem.optimum),
-        minimum=None if problem.minimum is None else place(np.float64(problem.minimum)),
-        clock={name: place(np.float64(value)) for name, value in vars(clock).items()},
-        participation=None if participation is None else place(np.float64(participation)),
-        starts=None if problem.starts is None else jax.tree.map(place, problem.starts),
-        facts={},
-    )
-
-
-_PLACED: dict[tuple[int, type], jax.Array] = {}  # large host arrays on the device, while the host's live
-_LARGE = 1_000_000  # bytes
-
-
-def _place(leaf: Any, dtype: type) -> jax.Array:
-    """Moves an array to the device, once: a data set takes longer to move than a short run takes."""
-    leaf = np.asarray(leaf)
-    placed = _PLACED.get((id(leaf), dtype))
-    if placed is not None:
-        return placed
-    cast = leaf.astype(dtype, copy=False) if np.issubdtype(leaf.dtype, np.floating) else leaf
-    placed = jnp.asarray(cast)
-    if leaf.nbytes >= _LARGE and not leaf.flags.writeable:  # what can change in place must not be kept
-        key = (id(leaf), dtype)
-        _PLACED[key] = placed
-        weakref.finalize(leaf, _PLACED.pop, key, None)
-    return placed
 
 
 def runs_of(

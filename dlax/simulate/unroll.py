@@ -9,16 +9,9 @@ import numpy as np
 
 from dlax import mixing
 from dlax.channel import linear
-from dlax.simulate.program import Arrays, Hyper, MissingFact, Program, Start, functions
-from dlax.simulate.rounds import (
-    Clock,
-    Ready,
-    check_hyper,
-    check_sizes,
-    compute_facts,
-    known_fact,
-    place_arrays,
-)
+from dlax.simulate.compiled import compute_facts, known_fact, place_arrays
+from dlax.simulate.program import Arrays, Clock, Hyper, MissingFact, Program, Start, functions
+from dlax.simulate.rounds import Ready, check_hyper, check_sizes
 from dlax.topology import Topology
 from dlax.types import Algorithm, Channel, Problem
 
