@@ -16,12 +16,9 @@ from dlax.types import Knowledge
 Config = str | Path | Mapping[str, Any]
 
 _SPECS = ("problem", "topology", "channel", "algorithm")
-_KINDS = {part: part for part in _SPECS} | {"attack": "attack", "byzantine": "placement"}
-TRACED_SPECS = (
-    "algorithm",
-    "channel",
-    "attack",
-)  # parts of the compiled program whose options may be swept by vmap
+_KINDS = {part: part for part in _SPECS} | {"attack": "attack", "byzantine": "placement", "faults": "fault"}
+# Parts of the compiled program, whose options may be swept by vmap; and their kinds.
+TRACED_SPECS = {"algorithm": "algorithm", "channel": "channel", "attack": "attack", "faults": "fault"}
 
 
 class _Clock(pydantic.BaseModel):
@@ -52,6 +49,9 @@ class Experiment(pydantic.BaseModel):
     byzantine: Any = pydantic.Field(default=None, description="which nodes the attack moves, a placement")
     attack: Any = pydantic.Field(default=None, description="what Byzantine nodes do")
     knowledge: Knowledge = pydantic.Field(default="everything", description="what Byzantine nodes know")
+    faults: Any = pydantic.Field(
+        default=None, description="which nodes and links fail; a list is all of them"
+    )
     rounds: int | None = pydantic.Field(default=None, ge=1, description="T, rounds to run")
     duration: float | None = pydantic.Field(
         default=None,
@@ -158,6 +158,8 @@ def resolve(raw: Mapping[str, Any]) -> Experiment:
         spec = getattr(experiment, part)
         if spec is None and part not in _SPECS:
             continue
+        if part == "faults" and isinstance(spec, list):
+            spec = {"name": "together", "faults": spec}
         hidden = ("n",) if part in ("problem", "topology") else ()
         setattr(experiment, part, registry.resolve(kind, spec, path=part, given=hidden))
     for path in experiment.vmap:
@@ -209,7 +211,13 @@ def _check_clock(experiment: Experiment) -> None:
     if getattr(experiment, wanted) is None:
         raise ValueError(f"{wanted}: is required; {name} is {kind}")
     if asynchronous:
-        usual = {"participation": None, "execution": "auto", "byzantine": None, "attack": None}
+        usual = {
+            "participation": None,
+            "execution": "auto",
+            "byzantine": None,
+            "attack": None,
+            "faults": None,
+        }
         if experiment.channel["name"] != "linear" or experiment.channel["drop"] is not None:
             raise ValueError(f"channel: asynchronous algorithms take none, given {experiment.channel!r}")
         for option, value in usual.items():
@@ -236,7 +244,7 @@ def _check_vmap(experiment: Experiment, path: str) -> None:
     spec = getattr(experiment, part)
     if spec is None:
         raise ValueError(f"vmap.{path}: there is no {part}")
-    traced = registry.traced_options(part, spec["name"])
+    traced = registry.traced_options(TRACED_SPECS[part], spec["name"])
     if option not in traced:
         kind = "is static" if option in spec else "is unknown"
         raise ValueError(

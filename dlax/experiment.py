@@ -124,25 +124,27 @@ def sweep(
 
 @dataclass(frozen=True)
 class Recipe:
-    """Builds algorithm, channel and attack inside the trace; equal recipes share a compilation.
+    """Builds algorithm, channel, attack and faults inside the trace; equal recipes share a compilation.
 
     Attributes:
       algorithm: resolved spec as JSON, without the options that are traced.
       channel: likewise.
       attack: likewise; "null" when there is none.
+      faults: likewise.
     """
 
     algorithm: str
     channel: str
     attack: str = "null"
+    faults: str = "null"
 
     def __call__(self, hyper: Hyper) -> Pieces:
         """The pieces with their traced options, named such as "algorithm.lr"."""
         made: dict[str, Any] = {}
-        for part in TRACED_SPECS:
+        for part, kind in TRACED_SPECS.items():
             spec = json.loads(getattr(self, part))
             options = {key.partition(".")[2]: v for key, v in hyper.items() if key.startswith(part + ".")}
-            made[part] = None if spec is None else registry.build(part, {**spec, **options})
+            made[part] = None if spec is None else registry.build(kind, {**spec, **options})
         return Pieces(**made)
 
 
@@ -161,13 +163,13 @@ def _build(experiment: Experiment) -> tuple[Recipe, dict[str, list[float]], Prob
     """The pieces of a run; factories' own complaints get the path of their spec."""
     hyper: dict[str, list[float]] = {}
     texts = []
-    for part in TRACED_SPECS:
+    for part, kind in TRACED_SPECS.items():
         spec = getattr(experiment, part)
         if spec is None:
             texts.append("null")
             continue
         static = dict(spec)
-        for option in registry.traced_options(part, spec["name"]):
+        for option in registry.traced_options(kind, spec["name"]):
             values = experiment.vmap.get(f"{part}.{option}")
             if values is None and isinstance(spec[option], float):
                 values = [spec[option]]
@@ -175,13 +177,16 @@ def _build(experiment: Experiment) -> tuple[Recipe, dict[str, list[float]], Prob
                 hyper[f"{part}.{option}"] = values
                 del static[option]
         for combination in _combinations(part, hyper):
-            _with_path(part, lambda: registry.build(part, {**static, **combination}))  # noqa: B023 - called at once
+            _with_path(part, lambda: registry.build(kind, {**static, **combination}))  # noqa: B023 - called at once
         texts.append(json.dumps(static, sort_keys=True))
     problem = _with_path("problem", lambda: _problem(json.dumps(experiment.problem), experiment.nodes))
     topology = _with_path("topology", lambda: _topology(json.dumps(experiment.topology), experiment.nodes))
     recipe = Recipe(*texts)
-    if experiment.byzantine is not None:  # what does not fit shows before a run directory is made
-        pieces = recipe({name: jnp.asarray(values[0]) for name, values in hyper.items()})
+    pieces = recipe({name: jnp.asarray(values[0]) for name, values in hyper.items()})
+    faults = pieces.faults
+    if faults is not None:  # what does not fit shows before a run directory is made
+        _with_path("faults", lambda: faults.prepare(topology))
+    if experiment.byzantine is not None:
         under_attack(problem, pieces, topology, _placement(experiment), experiment.knowledge)
     return recipe, hyper, problem, topology
 

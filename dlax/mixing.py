@@ -232,16 +232,18 @@ def pull(
     """own ⊗ x ⊕ ⊕ⱼ weight[:, j] ⊗ x[index[:, j]], for weights made inside the run: every node reads.
 
     Args:
-      message: leaves `[n, ...]`.
-      index: `[n, k]` int32, whom each node hears.
+      message: leaves `[n, ...]`, or more rows, of which the first n are the nodes' own.
+      index: `[n, k]` int32, whom each node hears: rows of the message.
       weight: `[n, k]`, zero in unused slots.
       own: `[n]`, the self weight.
       semiring: of ⊕ and ⊗.
     """
 
     def one(leaf: jax.Array) -> jax.Array:
-        rows = _rows(leaf, len(own), semiring)
-        return _slots(rows, rows, index, weight, own, semiring).reshape(leaf.shape).astype(leaf.dtype)
+        n = len(own)
+        rows = _rows(leaf, max(n, len(leaf)), semiring)
+        mixed = _slots(rows, rows[:n], index, weight, own, semiring)
+        return mixed.reshape((n, *leaf.shape[1:])).astype(leaf.dtype)
 
     return jax.tree.map(one, message)
 

@@ -23,6 +23,7 @@ from dlax.attacks import ATTACKS, PLACEMENTS
 from dlax.channel import CHANNELS
 from dlax.compress import COMPRESSORS
 from dlax.data import DATASETS, PARTITIONS, Dataset, Partition
+from dlax.faults import FAULTS
 from dlax.models import MODELS, ModelFactory
 from dlax.optimizers import OPTIMIZERS, SCHEDULES
 from dlax.problems import PROBLEMS
@@ -34,6 +35,7 @@ from dlax.types import (
     Attack,
     Channel,
     Compressor,
+    Fault,
     Optimizer,
     Placement,
     PreRule,
@@ -52,6 +54,7 @@ REGISTRY: dict[str, Mapping[str, Callable[..., Any]]] = {
     "pre_rule": PRE_RULES,
     "attack": ATTACKS,
     "placement": PLACEMENTS,
+    "fault": FAULTS,
     "problem": PROBLEMS,
     "dataset": DATASETS,
     "partition": PARTITIONS,
@@ -77,6 +80,7 @@ _NESTED: list[tuple[Any, str]] = [
     (PreRule, "pre_rule"),
     (Attack, "attack"),
     (Placement, "placement"),
+    (Fault, "fault"),
     (Base, "topology"),  # a graph without its n
 ]
 
@@ -100,7 +104,7 @@ def make(kind: str, name: str, **options: Any) -> Any:
 
     Args:
       kind: "algorithm", "topology", "weights", "channel", "compressor", "rule", "pre_rule", "attack", "placement",
-        "problem", "dataset", "partition", "model", "optimizer", "schedule" or "work".
+        "fault", "problem", "dataset", "partition", "model", "optimizer", "schedule" or "work".
       name: an entry of that kind.
       **options: the factory's. An option that is itself a registered thing may be given as an object, a name,
         or a mapping with `name`.

@@ -16,14 +16,18 @@ def zeros_like(x: Tree) -> Tree:
     return jax.tree.map(jnp.zeros_like, x)
 
 
-def node_mean(x: Tree) -> Tree:
-    """The average model: leaves `[n, ...]` -> `[...]`."""
+def node_mean(x: Tree, among: jax.Array | None = None) -> Tree:
+    """The average model: leaves `[n, ...]` -> `[...]`, over all nodes or over those of the mask `among` `[n]`."""
 
     def mean(leaf: jax.Array) -> jax.Array:
         # One row of weights times a matrix: XLA's CPU reduction over the leading axis is many times slower.
         n = leaf.shape[0]
         rows = leaf.reshape(n, -1)
-        weights = jnp.full((n,), 1 / n, leaf.dtype)
+        if among is None:
+            weights = jnp.full((n,), 1 / n, leaf.dtype)
+        else:
+            weights = among.astype(leaf.dtype) / jnp.sum(among).astype(leaf.dtype)
+            rows = jnp.where(among[:, None], rows, 0)  # others may hold anything
         total = jnp.einsum("n,nd->d", weights, rows, precision=jax.lax.Precision.HIGHEST)
         return total.reshape(leaf.shape[1:])
 
@@ -51,19 +55,23 @@ def squared_norm(x: Tree) -> jax.Array:
     return sum(leaves, start=jnp.zeros(()))
 
 
-def distance_to(x: Tree, y: Tree) -> jax.Array:
-    """(1/n) Σᵢ ‖xᵢ − y‖² for node models x `[n, ...]` and one model y `[...]`."""
-    n = num_nodes(x)
-    return squared_norm(jax.tree.map(lambda a, b: a - b[None], x, y)) / n
+def distance_to(x: Tree, y: Tree, among: jax.Array | None = None) -> jax.Array:
+    """(1/n) Σᵢ ‖xᵢ − y‖² for node models x `[n, ...]` and one model y `[...]`, over nodes as in `node_mean`."""
+    gap = jax.tree.map(lambda a, b: a - b[None], x, y)
+    if among is None:
+        return squared_norm(gap) / num_nodes(x)
+    return squared_norm(where_nodes(among, gap, zeros_like(gap))) / jnp.sum(among)
 
 
-def consensus(x: Tree, mean: Tree) -> jax.Array:
+def consensus(x: Tree, mean: Tree, among: jax.Array | None = None) -> jax.Array:
     """Distance to consensus, (1/n) Σᵢ ‖xᵢ − x̄‖², with x̄ = `mean` the average model; 0 for equal rows.
 
-    The mean of equal numbers is off by a rounding error, which would show as a distance.
+    The mean of equal numbers is off by a rounding error, which would show as a distance. Over nodes as in
+    `node_mean`.
     """
-    first = jax.tree.map(lambda leaf: leaf[0], x)
-    return jnp.where(distance_to(x, first) > 0, distance_to(x, mean), 0.0)
+    some = 0 if among is None else jnp.argmax(among)
+    first = jax.tree.map(lambda leaf: leaf[some], x)
+    return jnp.where(distance_to(x, first, among) > 0, distance_to(x, mean, among), 0.0)
 
 
 def num_nodes(x: Tree) -> int:

@@ -109,6 +109,8 @@ class Network(NamedTuple):
         receiver; None when everybody hears the same of a node. Only channels that are `faces` see it.
       losses: `params [n, ...] -> [n]`, the loss of node i's own minibatch of this round at a model it heard.
       complete: whether all hear all, with equal weights.
+      works: `[n, k]` bool over the slots of `table`, which links carry messages in this round, or None when all do
+        (known at trace time).
     """
 
     mix: Callable[..., Tree]
@@ -122,6 +124,12 @@ class Network(NamedTuple):
     told: Tree | None = None
     losses: Callable[[Tree], jax.Array] | None = None
     complete: bool = False
+    works: jax.Array | None = None
+
+    @property
+    def perfect(self) -> bool:
+        """Whether every node takes part and every link works, known at trace time."""
+        return self.active is None and self.works is None
 
 
 class Channel(NamedTuple):
@@ -131,7 +139,9 @@ class Channel(NamedTuple):
     there is none). `mix(link, message, network) -> (received [n, ...], link, bits [n])`.
 
     `plain` is True of a channel that hands every message on as it is: received = W message. `faces` is True of one
-    that heeds `Network.told`: over others nobody can tell each receiver another thing.
+    that heeds `Network.told`: over others nobody can tell each receiver another thing. `aged` is True of one
+    that also takes messages of several rounds, leaves `[r n, ...]` of which the first n are of this round, with a
+    table that points into them.
 
     `check(heard [n], byzantine [n]) -> None`, NumPy, raises `ValueError` when some node that hears so many messages
     (its own is one) cannot withstand that many Byzantine ones; None where no number is too many.
@@ -141,6 +151,7 @@ class Channel(NamedTuple):
     mix: Callable[[Any, Tree, Network], tuple[Tree, Any, jax.Array]]
     plain: bool = False
     faces: bool = False
+    aged: bool = False
     check: Callable[[np.ndarray, np.ndarray], None] | None = None
 
 
@@ -285,6 +296,60 @@ class Attack(NamedTuple):
     needs: Knowledge = "own"
 
 
+class Site(NamedTuple):
+    """Where and when a fault acts.
+
+    Attributes:
+      t: `[]` int32, the round.
+      key: of this round, for faults that draw.
+      arrays: what the fault's `prepare` made.
+      hears: `() -> index [n, k]` int32: whom each node hears in this round, in the slots of `Network.table`.
+    """
+
+    t: jax.Array
+    key: Key
+    arrays: Tree
+    hears: Callable[[], jax.Array]
+
+
+class Outage(NamedTuple):
+    """What fails in one round; None where nothing of the kind can (known at trace time).
+
+    Attributes:
+      gone: `[n]` bool, nodes that have left: they are not heard, keep their state and do not count in metrics.
+      asleep: `[n]` bool, nodes that sit the round out: the same, but they count.
+      back: `[n]` bool, nodes that return in this round.
+      works: `[n, k]` bool over the slots, which links carry messages.
+    """
+
+    gone: jax.Array | None = None
+    asleep: jax.Array | None = None
+    back: jax.Array | None = None
+    works: jax.Array | None = None
+
+
+Holds = Literal["old", "neighbour", "start"]
+
+
+class Fault(NamedTuple):
+    """What fails, and when: pure functions inside the compiled run. Memory is the engine's, not the algorithm's.
+
+    Attributes:
+      prepare: `topology -> arrays`, NumPy, on the host: ranks, traces; raises `ValueError` where they do not fit.
+      begin: `Site -> memory`, at round 0.
+      step: `(memory, Site) -> (Outage, memory)`.
+      after: `(memory, awake [n], gradients [n], bits [n]) -> memory`, once the round's work is known; or None.
+      holds: what a node holds that returns: its old state; the model of a neighbour, or its start, and the rest of
+        its state as at the start.
+    """
+
+    step: Callable[[Any, Site], tuple[Outage, Any]]
+    prepare: Callable[[Any], Tree] = lambda topology: ()
+    begin: Callable[[Site], Any] = lambda site: ()
+    after: Callable[..., Any] | None = None
+    holds: Holds = "old"
+
+
 Placement = Callable[[Any], np.ndarray]  # topology -> [n] bool, who is Byzantine
 
 
@@ -321,11 +386,12 @@ class Model(NamedTuple):
 
 
 class Pieces(NamedTuple):
-    """What a run is built of inside the trace; the attack is None when nobody lies."""
+    """What a run is built of inside the trace; attack and faults are None where there are none."""
 
     algorithm: Algorithm
     channel: Channel
     attack: "Attack | None" = None
+    faults: "Fault | None" = None
 
 
 class Problem(NamedTuple):

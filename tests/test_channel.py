@@ -302,7 +302,11 @@ def test_a_drop_that_is_no_probability(name, drop):
 @pytest.mark.parametrize(
     ("channel", "options", "message"),
     [
-        (linear, {"lost": "found"}, "linear: lost must be one of receiver, sender, gone, got 'found'"),
+        (
+            linear,
+            {"lost": "found"},
+            "linear: lost must be one of receiver, sender, renormalise, gone, got 'found'",
+        ),
         (extremum, {"operation": "sum"}, "extremum: operation must be one of max, min, or, got 'sum'"),
         (extremum, {"form": "pul"}, "extremum: form must be one of pull, push, push_pull, got 'pul'"),
         (extremum, {"fanout": 0}, "extremum: fanout must be at least 1, got 0"),

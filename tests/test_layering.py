@@ -23,6 +23,7 @@ LAYERS = [
     {"mixing", "channel", "problems", "timing", "flatness"},
     {"algorithms"},
     {"simulate", "results", "claims"},
+    {"faults"},
     {"registry", "theory"},
     {"ablation"},
     {"rundir", "checkpoint", "config", "experiment"},

@@ -22,6 +22,8 @@ REQUIRED = {
     ("placement", "clustered"): {"count": 1},
     ("placement", "last"): {"count": 1},
     ("placement", "random"): {"count": 1},
+    ("fault", "together"): {"faults": ["on_off"]},
+    ("fault", "trace"): {"path": "trace.csv"},
     ("problem", "classification"): {"dataset": "digits"},
     ("problem", "logistic"): {"dataset": {"name": "npz", "path": "data.npz"}},
     ("problem", "one_class"): {"dataset": "digits"},
@@ -50,6 +52,7 @@ def files(tmp_path, monkeypatch):
     x, y = rng.normal(size=(40, 3)).astype(np.float32), np.arange(40) % 2
     np.savez(tmp_path / "data.npz", x_train=x, y_train=y, x_test=x[:8], y_test=y[:8])
     (tmp_path / "graph.txt").write_text("0 1\n1 2\n2 3\n")
+    (tmp_path / "trace.csv").write_text("round,node,state\n3,0,asleep\n")
     monkeypatch.chdir(tmp_path)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dlax.channel.attacked import attacked
 from dlax.channel.bristle import bristle
 from dlax.channel.choco import choco
+from dlax.channel.delayed import delayed
 from dlax.channel.error_feedback import error_feedback
 from dlax.channel.extremum import extremum
 from dlax.channel.linear import linear
@@ -20,6 +21,7 @@ from dlax.types import Channel
 
 CHANNELS: dict[str, Callable[..., Channel]] = {
     "linear": linear,
+    "delayed": delayed,
     "extremum": extremum,
     "matching": matching,
     "median": median,
@@ -38,6 +40,7 @@ __all__ = [
     "attacked",
     "bristle",
     "choco",
+    "delayed",
     "error_feedback",
     "extremum",
     "linear",

@@ -139,6 +139,8 @@ def _of_neighbourhood(message: Tree, byzantine: jax.Array, network: Network) -> 
     linked = (weight != 0) & ~byzantine[index]
     if network.active is not None:
         linked &= network.active[index]
+    if network.works is not None:
+        linked &= network.works
     alone = byzantine & ~jnp.any(linked, axis=1)
     own = (~byzantine | alone).astype(weight.dtype)
     count = own + jnp.sum(linked, axis=1)

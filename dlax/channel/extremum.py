@@ -68,11 +68,11 @@ def extremum(
 
     def mix(link: tuple[()], message: Tree, network: Network) -> tuple[Tree, tuple[()], jax.Array]:
         size = tree.message_bits(message)
-        if drop is None and fanout is None and network.active is None:
+        if drop is None and fanout is None and network.perfect:
             # A node's own message counts even where the graph gives it no weight.
             received = jax.tree.map(semiring.add, message, network.mix(message, semiring))
             return received, link, network.out_degree * size
-        index, linked = _contacts(network, fanout)
+        index, linked, network = _contacts(network, fanout)
         own = jnp.ones(len(index), bool)
         received, count = message, jnp.zeros_like(network.out_degree)
         if form != "push" or fanout is None:
@@ -90,12 +90,15 @@ def extremum(
     return Channel(open_link, mix)
 
 
-def _contacts(network: Network, fanout: int | None) -> tuple[jax.Array, jax.Array]:
-    """Whom each node contacts in this round: index `[n, c]`, and a mask `[n, c]` of the slots in use."""
+def _contacts(network: Network, fanout: int | None) -> tuple[jax.Array, jax.Array, Network]:
+    """Whom each node contacts: index `[n, c]`, a mask `[n, c]` of slots in use, and the network of these slots."""
     index, weight, _ = network.table()
     linked = weight != 0
     if fanout is None or fanout >= index.shape[1]:
-        return index, linked
+        return index, linked, network
     score = jax.random.uniform(jax.random.fold_in(network.key, 2), index.shape, jnp.float32)
     slots = jax.lax.top_k(jnp.where(linked, score, -1.0), fanout)[1]
-    return jnp.take_along_axis(index, slots, axis=1), jnp.take_along_axis(linked, slots, axis=1)
+    index, linked = (jnp.take_along_axis(each, slots, axis=1) for each in (index, linked))
+    if network.works is not None:
+        network = network._replace(works=jnp.take_along_axis(network.works, slots, axis=1))
+    return index, linked, network

@@ -9,7 +9,7 @@ from dlax import mixing, tree
 from dlax.channel.links import check_drop, messages, sent_and_arrived
 from dlax.types import Channel, Network, Scalar, Tree
 
-Lost = Literal["receiver", "sender", "gone"]
+Lost = Literal["receiver", "sender", "renormalise", "gone"]
 
 
 def linear(drop: Scalar | None = None, *, symmetric: bool = False, lost: Lost = "receiver") -> Channel:
@@ -23,12 +23,15 @@ def linear(drop: Scalar | None = None, *, symmetric: bool = False, lost: Lost = 
         lost          the weight W_ij of a lost message     kept for sure
         "receiver"    returns to i's own message            sums of rows: consensus is a fixed point
         "sender"      returns to j's own message            sums of columns: the mean over nodes
+        "renormalise" is shared by all that i combines,     sums of rows
+                      in proportion to their weights
         "gone"        is gone                               nothing; push-sum then agrees on a wrong mean
 
-    With symmetric W and both directions of a link failing together (`symmetric`, or sleeping nodes) the first
-    two are the same and keep both; with independent losses of one rate on doubly stochastic W the first keeps
-    the mean in expectation. The second needs senders who learn of a loss, the third is what happens if nobody
-    does. In a run a node that takes no part keeps its whole state, whatever the channel makes of its message.
+    With symmetric W and both directions of a link failing together (`symmetric`, or sleeping nodes) the first two
+    are the same and keep both; with independent losses of one rate on doubly stochastic W the first keeps the mean in
+    expectation. The second needs senders who learn of a loss, the last is what happens if nobody does; a node whose
+    weights are all lost, its own being zero, keeps its message under "renormalise". In a run a node that takes no
+    part keeps its whole state, whatever the channel makes of its message.
 
     Args:
       drop: probability in [0, 1] that a message is lost, independently by directed edge and round. None, the
@@ -41,7 +44,7 @@ def linear(drop: Scalar | None = None, *, symmetric: bool = False, lost: Lost = 
       active neighbour, 32 bits a float32 entry.
 
     Raises:
-      ValueError: if `drop` is a number outside [0, 1], or `lost` is none of the three.
+      ValueError: if `drop` is a number outside [0, 1], or `lost` is none of the four.
     """
     check_drop("linear", drop)
     if lost not in get_args(Lost):
@@ -53,7 +56,7 @@ def linear(drop: Scalar | None = None, *, symmetric: bool = False, lost: Lost = 
 
     def mix(link: tuple[()], message: Tree, network: Network) -> tuple[Tree, tuple[()], jax.Array]:
         size = tree.message_bits(message)
-        if drop is None and network.active is None and network.told is None:
+        if drop is None and network.perfect and network.told is None:
             return network.mix(message), link, network.out_degree * size
         index, weight, own = network.table()
         sent, arrived = sent_and_arrived(network, index, weight, drop, symmetric)
@@ -62,6 +65,11 @@ def linear(drop: Scalar | None = None, *, symmetric: bool = False, lost: Lost = 
             own = own + jnp.sum(weight - kept, axis=1)
         elif lost == "sender":
             own = own.at[index].add(weight - kept)
+        elif lost == "renormalise":
+            total = own + jnp.sum(kept, axis=1)
+            heard = total > 0
+            own = jnp.where(heard, own, 1) / jnp.where(heard, total, 1)
+            kept = kept / jnp.where(heard, total, 1)[:, None]
         count = messages(sent, index, network.out_degree)
         if network.told is not None:
             assert network.byzantine is not None
@@ -72,4 +80,4 @@ def linear(drop: Scalar | None = None, *, symmetric: bool = False, lost: Lost = 
         received = mixing.pull(message, index, kept, own)
         return received, link, count * size
 
-    return Channel(open_link, mix, plain=drop is None, faces=True)
+    return Channel(open_link, mix, plain=drop is None, faces=True, aged=True)

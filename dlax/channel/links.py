@@ -19,15 +19,16 @@ def sent_and_arrived(
 ) -> tuple[jax.Array, jax.Array]:
     """Masks `[n, k]` over the slots of a table: where a message is sent, and where it arrives.
 
-    Nothing is sent to or by a node that takes no part in the round; what is sent is lost with probability
-    `drop`, both directions of a link together if `symmetric`.
+    Nothing is sent to or by a node that takes no part in the round; what is sent is lost over links that do not
+    work, and with probability `drop`, both directions of a link together if `symmetric`.
     """
     sent = weight != 0
     if network.active is not None:
         sent &= network.active[:, None] & network.active[index]
-    if drop is None:
-        return sent, sent
-    return sent, sent & (_uniform_by_edge(network.key, index, symmetric) >= drop)
+    arrived = sent if network.works is None else sent & network.works
+    if drop is not None:
+        arrived &= uniform_by_edge(network.key, index, symmetric) >= drop
+    return sent, arrived
 
 
 def messages(sent: jax.Array, index: jax.Array, like: jax.Array) -> jax.Array:
@@ -35,7 +36,7 @@ def messages(sent: jax.Array, index: jax.Array, like: jax.Array) -> jax.Array:
     return jnp.zeros_like(like).at[index].add(sent.astype(like.dtype))
 
 
-def _uniform_by_edge(key: jax.Array, index: jax.Array, symmetric: bool) -> jax.Array:
+def uniform_by_edge(key: jax.Array, index: jax.Array, symmetric: bool) -> jax.Array:
     """A uniform number a directed edge [n, k]; the same for both directions if symmetric."""
     if not symmetric:
         return jax.random.uniform(key, index.shape, jnp.float32)

@@ -77,7 +77,7 @@ def robust(
         sent, arrived = sent_and_arrived(network, index, weight, drop)
         bits = messages(sent, index, network.out_degree) * tree.message_bits(message)
         view = look(message, network, index, arrived)
-        shared = network.complete and drop is None and network.active is None and network.told is None
+        shared = network.complete and drop is None and network.perfect and network.told is None
         if shared and (rule.reduce is not None or rule.symmetric):  # all hear the same, in another order
             view = jax.tree.map(lambda leaf: leaf[:1], view)
             if network.byzantine is not None:  # node 0 stands for all, and may be one of them
@@ -149,7 +149,7 @@ def robust(
             "withstood. Place fewer attackers, take a denser graph, or set channel.beyond to true to see it break"
         )
 
-    return Channel(open_link, mix, faces=True, check=check)
+    return Channel(open_link, mix, faces=True, aged=True, check=check)
 
 
 class View(NamedTuple):

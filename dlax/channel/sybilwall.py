@@ -107,8 +107,8 @@ def sybilwall(
         n = len(index)
         if index.shape[1] == 0:  # nobody to hear
             return message, link, jnp.zeros_like(network.out_degree)
-        sent, _ = sent_and_arrived(network, index, weight, None)
-        arrived = sent & finite_rows(message)[index]
+        sent, over = sent_and_arrived(network, index, weight, None)
+        arrived = over & finite_rows(message)[index]
         now = jnp.max(link.rounds)  # of those who slept it is less
         known = forget(link.known, now - memory)
 
@@ -117,7 +117,7 @@ def sybilwall(
             tells &= ~network.byzantine[index]
         direct = Known(index, jnp.full_like(index, now), jnp.ones_like(index), jnp.full_like(index, _DIRECT))
         known = jax.vmap(keep)(known, direct, arrived)
-        known = jax.vmap(keep)(known, told, tells)
+        known = jax.vmap(keep)(known, told, tells & over)
 
         first = link.first
         if history == "delta":

@@ -1,5 +1,6 @@
 """One compiled program: the rounds of a block and the evaluation at its end, for every run of a sweep."""
 
+import functools
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,8 +11,23 @@ import jax.numpy as jnp
 
 from dlax import mixing, tree
 from dlax.channel import attacked
+from dlax.simulate import outages
 from dlax.simulate.streams import round_key, stream
-from dlax.types import Channel, Edges, Execution, Info, Key, Knowledge, Pieces, Problem, Round, Tree
+from dlax.types import (
+    Channel,
+    Edges,
+    Execution,
+    Info,
+    Key,
+    Knowledge,
+    Network,
+    Outage,
+    Pieces,
+    Problem,
+    Round,
+    Site,
+    Tree,
+)
 
 Start = Literal["common", "independent"]
 Hyper = dict[str, jax.Array]  # traced hyper-parameters of one run, each []
@@ -53,6 +69,7 @@ class Arrays(NamedTuple):
       starts: the nodes' own first models `[n, ...]`, or None.
       facts: what the topology knows and the algorithm asked for: numbers `[]`, the table of its edges.
       honest: `[h]` int32, who is not Byzantine, or None when nobody is.
+      faults: what the faults prepared on the host.
     """
 
     local: Tree
@@ -66,6 +83,7 @@ class Arrays(NamedTuple):
     starts: Tree | None
     facts: dict[str, Any]
     honest: jax.Array | None = None
+    faults: Tree = ()
 
 
 class Functions(NamedTuple):
@@ -93,10 +111,12 @@ class Carry(NamedTuple):
     Attributes:
       state: the algorithm's.
       diverged: `[]` int32, the first round with a non-finite number, -1 before.
+      faults: what the faults remember.
     """
 
     state: Any
     diverged: jax.Array
+    faults: Any = ()
 
 
 @dataclass(frozen=True)
@@ -125,7 +145,10 @@ class Program:
 
     def init(self, key: Key, hyper: Hyper, arrays: Arrays) -> Carry:
         """Draws the first models and starts the algorithm; for one run."""
-        return Carry(self.begin(self.first_params(key, arrays), key, hyper, arrays), jnp.int32(-1))
+        state = self.begin(self.first_params(key, arrays), key, hyper, arrays)
+        faults = self.build(hyper).faults
+        memory = () if faults is None else faults.begin(self._site(jnp.int32(0), key, arrays))
+        return Carry(state, jnp.int32(-1), memory)
 
     def first_params(self, key: Key, arrays: Arrays) -> Tree:
         """The models `[n, ...]` that a run starts from."""
@@ -133,21 +156,62 @@ class Program:
 
     def begin(self, params: Tree, key: Key, hyper: Hyper, arrays: Arrays) -> Any:
         """The algorithm's state at given models."""
-        pieces = self.build(hyper)
-        return pieces.algorithm.init(params, self._round(jnp.int32(0), key, pieces, arrays))
+        pieces, t, outage = self.build(hyper), jnp.int32(0), Outage()
+        if pieces.faults is not None:
+            site = self._site(t, key, arrays)
+            outage, _ = pieces.faults.step(pieces.faults.begin(site), site)
+        return pieces.algorithm.init(params, self._round(t, key, pieces, arrays, outage))
 
     def step(self, t: jax.Array, state: Any, key: Key, hyper: Hyper, arrays: Arrays) -> tuple[Any, Info]:
-        """Round t of one run: the algorithm's step; nodes that take no part keep their state."""
-        return self._advance(self.build(hyper), t, state, key, arrays)
+        """Round t of one run without faults: the algorithm's step; nodes that take no part keep their state."""
+        return self._advance(self.build(hyper), t, state, key, arrays, Outage())[:2]
 
     def _advance(
-        self, pieces: Pieces, t: jax.Array, state: Any, key: Key, arrays: Arrays
-    ) -> tuple[Any, Info]:
-        round = self._round(t, key, pieces, arrays)
+        self, pieces: Pieces, t: jax.Array, state: Any, key: Key, arrays: Arrays, outage: Outage
+    ) -> tuple[Any, Info, jax.Array | None]:
+        """The state after round t, what the round reports, and who was awake (None: everyone)."""
+        round = self._round(t, key, pieces, arrays, outage)
+        if outage.back is not None and pieces.faults is not None and pieces.faults.holds != "old":
+            state = self._revive(pieces, state, round, key, arrays, outage.back)
         new, info = pieces.algorithm.step(state, round)
+        active = self._active(key, t, arrays, outage)
+        if active is not None:
+            new = tree.where_nodes(active, new, state)  # who takes no part keeps its whole state
+        return new, info, active
+
+    def _revive(
+        self, pieces: Pieces, state: Any, round: Round, key: Key, arrays: Arrays, back: jax.Array
+    ) -> Any:
+        """The state when nodes return as if they were new: at their start, or with the model of a neighbour."""
+        assert pieces.faults is not None
+
+        def renew(state: Any) -> Any:
+            params = self.first_params(key, arrays)
+            if pieces.faults.holds == "neighbour":  # type: ignore[union-attr]
+                made = self._network(round.t, key, arrays)
+                donor = outages.donors(made.table(), round.active & ~back, stream(round.key, "faults"))
+                params = jax.tree.map(lambda leaf: leaf[donor], state.params)
+            return tree.where_nodes(back, pieces.algorithm.init(params, round), state)
+
+        return jax.lax.cond(jnp.any(back), renew, lambda state: state, state)
+
+    def _network(self, t: jax.Array, run_key: Key, arrays: Arrays) -> Network:
+        """The graph of round t, as it is when nothing fails."""
+        key = round_key(run_key, t)
+        return mixing.network(self.plan, arrays.tables, t, stream(key, "graph"), stream(key, "channel"), None)
+
+    def _site(self, t: jax.Array, run_key: Key, arrays: Arrays) -> Site:
+        """Round t, as faults see it."""
+        key = jax.random.fold_in(stream(round_key(run_key, t), "faults"), 1)  # 0 is of `participation`
+        return Site(t, key, arrays.faults, lambda: self._network(t, run_key, arrays).table()[0])
+
+    def _active(self, run_key: Key, t: jax.Array, arrays: Arrays, outage: Outage) -> jax.Array | None:
+        """Who takes part in round t, `[n]`; None when everyone always does."""
+        masks = [~mask for mask in (outage.gone, outage.asleep) if mask is not None]
         if arrays.participation is not None:
-            new = tree.where_nodes(round.active, new, state)  # who takes no part keeps its whole state
-        return new, info
+            key = stream(round_key(run_key, t), "faults")
+            masks.append(jax.random.uniform(key, (self.plan.n,), jnp.float32) < arrays.participation)
+        return functools.reduce(jnp.logical_and, masks) if masks else None
 
     def block(
         self, start: jax.Array, stop: jax.Array, carry: Carry, key: Key, hyper: Hyper, arrays: Arrays
@@ -160,39 +224,54 @@ class Program:
         """
         pieces = self.build(hyper)
 
-        def step(t: jax.Array, state: Any) -> tuple[Any, Info]:
-            new, info = self._advance(pieces, t, state, key, arrays)
-            return new, _totals(info, arrays)
+        def fail(memory: Any, t: jax.Array) -> tuple[Outage, Any]:
+            if pieces.faults is None:
+                return Outage(), memory
+            return pieces.faults.step(memory, self._site(t, key, arrays))
 
-        shapes = jax.eval_shape(lambda: step(start, carry.state)[1])
+        def step(t: jax.Array, state: Any, memory: Any) -> tuple[Any, Any, Info]:
+            outage, memory = fail(memory, t)
+            state, info, active = self._advance(pieces, t, state, key, arrays, outage)
+            if pieces.faults is not None and pieces.faults.after is not None:
+                work = jnp.broadcast_to(gradients_of(info), (self.plan.n,))
+                awake = jnp.ones(self.plan.n, bool) if active is None else active
+                memory = pieces.faults.after(memory, awake, work, info["bits"])
+            return state, memory, _totals(info, arrays, outage.gone)
+
+        shapes = jax.eval_shape(lambda: step(start, carry.state, carry.faults)[2])
         zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
 
         def body(t: jax.Array, loop: tuple[Carry, Info]) -> tuple[Carry, Info]:
-            (state, diverged), sums = loop
-            state, totals = step(t, state)
+            (state, diverged, memory), sums = loop
+            state, memory, totals = step(t, state, memory)
             first = (diverged < 0) & ~jnp.isfinite(totals.get("train_loss", 0.0))
             sums = jax.tree.map(jnp.add, sums, totals)
             sums["bits"] = _carry(sums["bits"])
-            return Carry(state, jnp.where(first, t, diverged)), sums
+            return Carry(state, jnp.where(first, t, diverged), memory), sums
 
-        (state, diverged), sums = jax.lax.fori_loop(start, stop, body, (carry, zeros))
+        (state, diverged, memory), sums = jax.lax.fori_loop(start, stop, body, (carry, zeros))
         broken = (diverged < 0) & ~tree.all_finite(_honest(state.params, arrays))
         diverged = jnp.where(broken, stop, diverged)
-        metrics, nodes = measure(self.problem, state.params, arrays)
+        outage, _ = fail(memory, stop)  # the network as the next round would find it
+        metrics, nodes = measure(self.problem, state.params, arrays, outage.gone)
+        if pieces.faults is not None and self.plan.order == "fixed":
+            index, weight, _ = self._network(stop, key, arrays).table()
+            linked = outages.linked(index, weight, outage)
+            counted = _counted(self.plan.n, arrays, outage.gone)
+            metrics |= outages.by_component(index, linked, state.params, nodes, counted)
         # Bits and time add up; everything else that a round reports is averaged over the block.
         means = {k: v if k in ("bits", "time") else v / (stop - start) for k, v in sums.items()}
-        return Carry(state, diverged), {**means, **metrics, "diverged": diverged}, nodes
+        return Carry(state, diverged, memory), {**means, **metrics, "diverged": diverged}, nodes
 
-    def _round(self, t: jax.Array, run_key: Key, pieces: Pieces, arrays: Arrays) -> Round:
+    def _round(self, t: jax.Array, run_key: Key, pieces: Pieces, arrays: Arrays, outage: Outage) -> Round:
         key = round_key(run_key, t)
         n = self.plan.n
         channel = pieces.channel
         if pieces.attack is not None and arrays.honest is None:
             raise ValueError("byzantine: is required, since there is attack")
         loss_function = self.problem.loss
-        active = None
-        if arrays.participation is not None:
-            active = jax.random.uniform(stream(key, "faults"), (n,), jnp.float32) < arrays.participation
+        active = self._active(run_key, t, arrays, outage)
+        perfect = active is None and outage.works is None
         graph_key, channel_key = stream(key, "graph"), stream(key, "channel")
         stages = itertools.count()
 
@@ -201,7 +280,11 @@ class Program:
             stage_key = jax.random.fold_in(channel_key, next(stages))
             made = mixing.network(self.plan, arrays.tables, t, graph_key, stage_key, active)
             return made._replace(
-                require=require, edges=lambda: mixing.edges(fact("edges")), byzantine=byzantine, losses=losses
+                require=require,
+                edges=lambda: mixing.edges(fact("edges")),
+                byzantine=byzantine,
+                losses=losses,
+                works=outage.works,
             )
 
         byzantine = None
@@ -245,9 +328,9 @@ class Program:
         def edges() -> Edges:
             if pieces.attack is not None and pieces.attack.craft is not None:
                 raise ValueError("an algorithm with state on edges can only be attacked by poisoned data")
-            if active is not None or not channel.plain:
+            if not perfect or not channel.plain:
                 raise ValueError(
-                    "an algorithm with state on edges needs a plain channel and all nodes in every round"
+                    "an algorithm with state on edges needs a plain channel and all nodes and links in every round"
                 )
             return mixing.edges(fact("edges"))
 
@@ -267,10 +350,12 @@ class Program:
             return made._replace(**through(other))
 
         def require(who: str, *needed: str) -> None:
-            holds = self.properties | ({"full participation"} if active is None else frozenset())
+            holds = self.properties | ({"full participation"} if perfect else frozenset())
             missing = [word for word in needed if word not in holds]
             if missing == ["full participation"]:
-                raise ValueError(f"{who!r} needs every node in every round; set participation to null")
+                raise ValueError(
+                    f"{who!r} needs every node and link in every round; set participation and faults to null"
+                )
             if missing:
                 raise ValueError(
                     f"{who!r} needs a topology that is {' and '.join(missing)}; "
@@ -317,28 +402,37 @@ def first_params(problem: Functions, n: int, start: Start, key: Key, arrays: Arr
     return jax.tree.map(lambda leaf: leaf.astype(_dtype(arrays)), params)
 
 
-def measure(problem: Functions, params: Tree, arrays: Arrays) -> tuple[Info, Info]:
-    """The metrics of a run `[]`, which are of honest nodes alone, and those of every node `[n]`."""
+def measure(
+    problem: Functions, params: Tree, arrays: Arrays, gone: jax.Array | None = None
+) -> tuple[Info, Info]:
+    """The metrics of a run `[]`, and those of every node `[n]`.
+
+    The former are of nodes that are honest and not `gone`; the objective stays that of all honest nodes.
+    """
     objective, evaluate = problem.objective, problem.evaluate
     honest = _honest(params, arrays)
-    merged = tree.node_mean(honest)
+    there = None if gone is None else _honest(~gone, arrays)
+    merged = tree.node_mean(honest, there)
     value, grads = jax.value_and_grad(objective)(merged, _honest(arrays.local, arrays), arrays.shared)
     metrics = {
         "objective": value,
         "grad_norm": jnp.sqrt(tree.squared_norm(grads)),
-        "consensus": tree.consensus(honest, merged),
+        "consensus": tree.consensus(honest, merged, there),
     }
     if arrays.minimum is not None:
         metrics["suboptimality"] = value - arrays.minimum
     if arrays.optimum is not None:
-        metrics["distance"] = tree.distance_to(honest, arrays.optimum)
+        metrics["distance"] = tree.distance_to(honest, arrays.optimum, there)
     if evaluate is None:
         return metrics, {}
     at_once = _EVALUATIONS_AT_ONCE.get(jax.default_backend(), _EVALUATIONS_DEFAULT)
     nodes = jax.lax.map(lambda one: evaluate(one, arrays.held), params, batch_size=at_once)
     for name, values in _honest(nodes, arrays).items():
-        low, high = jnp.min(values), jnp.max(values)
-        metrics[f"{name}_mean"] = jnp.mean(values)
+        low, high = (
+            jnp.min(values, where=there, initial=jnp.inf),
+            jnp.max(values, where=there, initial=-jnp.inf),
+        )
+        metrics[f"{name}_mean"] = jnp.mean(values, where=there)
         metrics[f"{name}_worst"], metrics[f"{name}_best"] = (low, high) if name == "accuracy" else (high, low)
     for name, value in evaluate(merged, arrays.held).items():
         metrics[f"{name}_merged"] = value
@@ -357,20 +451,39 @@ def _honest(rows: Tree, arrays: Arrays) -> Tree:
     return rows if arrays.honest is None else jax.tree.map(lambda leaf: leaf[arrays.honest], rows)
 
 
+def _counted(n: int, arrays: Arrays, gone: jax.Array | None) -> jax.Array:
+    """Which nodes count in metrics, `[n]`: honest ones that are there."""
+    honest = jnp.ones(n, bool) if arrays.honest is None else jnp.zeros(n, bool).at[arrays.honest].set(True)
+    return honest if gone is None else honest & ~gone
+
+
+def gradients_of(info: Info) -> jax.Array:
+    """How many minibatch gradients each node took in a round, `[]` or `[n]`."""
+    return jnp.asarray(info.get("gradients", 1 if "loss" in info else 0))
+
+
 def _dtype(arrays: Arrays) -> Any:
     return arrays.clock["gradient"].dtype
 
 
-def _totals(info: Info, arrays: Arrays) -> Info:
+def _totals(info: Info, arrays: Arrays, gone: jax.Array | None) -> Info:
     """What a round adds to the sums of its block; every number an algorithm reports, averaged over nodes."""
     bits = info["bits"]
     clock = arrays.clock
-    gradients = jnp.max(jnp.asarray(info.get("gradients", 1 if "loss" in info else 0)))
-    time = gradients * clock["gradient"] + clock["latency"] + jnp.max(bits) / clock["bandwidth"]
-    rest = {k: v for k, v in info.items() if k not in ("loss", "bits", "gradients")}
+    time = (
+        jnp.max(gradients_of(info)) * clock["gradient"]
+        + clock["latency"]
+        + jnp.max(bits) / clock["bandwidth"]
+    )
     n = len(bits)
-    extras = {k: jnp.mean(_honest(v, arrays) if jnp.shape(v)[:1] == (n,) else v) for k, v in rest.items()}
-    loss = {"train_loss": jnp.mean(_honest(info["loss"], arrays))} if "loss" in info else {}
+    there = None if gone is None else _honest(~gone, arrays)
+
+    def average(values: Any) -> jax.Array:
+        each = jnp.shape(values)[:1] == (n,)
+        return jnp.mean(_honest(values, arrays), where=there) if each else jnp.mean(values)
+
+    extras = {k: average(v) for k, v in info.items() if k not in ("loss", "bits", "gradients")}
+    loss = {"train_loss": average(info["loss"])} if "loss" in info else {}
     totals = loss | {"time": time} | extras
     totals = {k: jnp.asarray(v, _dtype(arrays)) for k, v in totals.items()}
     return totals | {"bits": _split(bits)}

@@ -23,6 +23,7 @@ from dlax.types import (
     Attack,
     Channel,
     Execution,
+    Fault,
     Knowledge,
     Pieces,
     Placement,
@@ -57,13 +58,14 @@ class Ready:
     algorithm: Algorithm | Callable[..., Algorithm]
     channel: Channel
     attack: Attack | None = None
+    faults: Fault | None = None
 
     def __call__(self, hyper: Hyper) -> Pieces:
-        """The algorithm with these hyper-parameters, the channel, and the attack."""
+        """The algorithm with these hyper-parameters, the channel, attack and faults."""
         made = self.algorithm if isinstance(self.algorithm, Algorithm) else self.algorithm(**hyper)
         if not isinstance(made, Algorithm):
             raise ValueError("simulate: an asynchronous algorithm takes a duration, not rounds")
-        return Pieces(made, self.channel, self.attack)
+        return Pieces(made, self.channel, self.attack, self.faults)
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ def simulate(
     *,
     channel: Channel = linear(),
     attack: Attack | None = None,
+    faults: Fault | None = None,
     rounds: int | None = None,
     duration: float | None = None,
     eval_every: float | None = None,
@@ -105,6 +108,7 @@ def simulate(
       topology: who hears whom; its n must be the problem's.
       channel: how messages travel; asynchronous algorithms take none.
       attack: what Byzantine nodes do; who they are is the option `byzantine`.
+      faults: which nodes and links fail, and when; `dlax.faults.together` makes one of several.
       rounds: T, rounds to run.
       duration: simulated time to run, of asynchronous algorithms.
       eval_every: rounds, or time, between evaluations; by default there are 20.
@@ -132,6 +136,8 @@ def simulate(
             raise ValueError("simulate: an asynchronous algorithm takes no channel")
         if attack is not None:
             raise ValueError("simulate: an asynchronous algorithm takes no attack")
+        if faults is not None:
+            raise ValueError("simulate: an asynchronous algorithm takes no faults")
         every = eval_every if eval_every is not None else duration / 20 or 1.0
         return run_events(
             ReadyEvents(algorithm), problem, topology, duration=duration, eval_every=every, seeds=which,
@@ -139,7 +145,7 @@ def simulate(
         )  # fmt: skip
     assert rounds is not None
     return run_rounds(
-        Ready(algorithm, channel, attack),  # type: ignore[arg-type]
+        Ready(algorithm, channel, attack, faults),  # type: ignore[arg-type]
         problem,
         topology,
         rounds=rounds,
@@ -188,8 +194,8 @@ def run_rounds(
     """The loop over blocks; `simulate` and the config runner are its two callers.
 
     Args:
-      build: hyper-parameters of one run -> algorithm, channel, attack, called while tracing. Part of the program's
-        identity: builds that compare equal share a compilation.
+      build: hyper-parameters of one run -> algorithm, channel, attack, faults; called while tracing. Part of the
+        program's identity: builds that compare equal share a compilation.
       problem: what the nodes minimise.
       topology: who hears whom.
       rounds: T.
@@ -228,12 +234,15 @@ def run_rounds(
     with jax.enable_x64(precision == "float64"):
         dtype = np.float64 if precision == "float64" else np.float32
         honest = None
+        pieces = build({name: jnp.asarray(each[0], dtype) for name, each in hyper.items()})
         if byzantine is not None:
-            pieces = build({name: jnp.asarray(each[0], dtype) for name, each in hyper.items()})
             honest, problem = under_attack(problem, pieces, topology, byzantine, knowledge)
         plan, tables = mixing.plan(topology, kernel=kernel, dtype=dtype)
         arrays = place_arrays(problem, tables, participation, clock, dtype)._replace(
-            honest=None if honest is None else jnp.asarray(honest, jnp.int32)
+            honest=None if honest is None else jnp.asarray(honest, jnp.int32),
+            faults=()
+            if pieces.faults is None
+            else jax.tree.map(jnp.asarray, pieces.faults.prepare(topology)),
         )
         program = Program(
             build=build,

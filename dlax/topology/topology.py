@@ -63,6 +63,7 @@ class Topology:
       order: which matrix round t uses: "fixed" the only one; "cyclic" matrix t mod L; "random" an independent
         uniform draw of the L in every round; "drawn" what `draw` makes of the round's key.
       draw: how a matrix is drawn when the order is "drawn"; `matrices` then holds the expected one, E[W].
+      positions: `[n, 2]`, where the nodes are, of graphs that lie in the plane; else None.
 
     Raises:
       ValueError: if there is no matrix, if the order is unknown, if the sizes differ, if several matrices
@@ -73,6 +74,7 @@ class Topology:
     matrices: tuple[csr_array, ...]
     order: Order = "fixed"
     draw: Draw | None = None
+    positions: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.order not in ORDERS:

@@ -6,6 +6,7 @@ for a fixed set of offsets o. One node is the graph whose only matrix is [[1]].
 
 import math
 import operator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,11 @@ def grid(n: int, *, rows: int | None = None, weights: Weights = metropolis()) ->
     node = np.arange(n).reshape(rows, n // rows)
     ends = np.concatenate([node[:-1].ravel(), node[:, :-1].ravel()])
     others = np.concatenate([node[1:].ravel(), node[:, 1:].ravel()])
-    return from_adjacency("grid", undirected(n, ends, others), weights)
+    topology = from_adjacency("grid", undirected(n, ends, others), weights)
+    place = np.arange(n)
+    return replace(
+        topology, positions=np.stack([place // (n // rows), place % (n // rows)], axis=1).astype(float)
+    )
 
 
 def hypercube(n: int, *, weights: Weights = metropolis()) -> Topology:

@@ -4,6 +4,7 @@ The first argument is the number of nodes; options follow the `*`.
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -235,7 +236,7 @@ def random_geometric(
       weights: the rule for the mixing weights.
 
     Returns:
-      A fixed topology.
+      A fixed topology that knows where its nodes are.
 
     Raises:
       ValueError: if `radius` is not positive and finite, or if none of 100 draws is connected.
@@ -251,14 +252,17 @@ def random_geometric(
         raise ValueError(f"random_geometric: radius must be positive and finite, got {radius}")
     r = math.sqrt(2.0 * math.log(n) / (math.pi * n)) if radius is None else float(radius)
     rng = graph_stream(seed)
+    positions = np.empty((n, 2))
 
     def draw() -> csr_array:
-        ends = KDTree(rng.random((n, 2))).query_pairs(r, output_type="ndarray")
+        positions[:] = rng.random((n, 2))
+        ends = KDTree(positions).query_pairs(r, output_type="ndarray")
         return undirected(n, ends[:, 0], ends[:, 1])
 
     threshold = math.sqrt(math.log(n) / (math.pi * n))
     advice = f"radius={r:.4g}; graphs get connected above about √(log(n)/(πn)) = {threshold:.4g}"
-    return from_adjacency("random_geometric", until_connected("random_geometric", draw, advice), weights)
+    topology = from_adjacency("random_geometric", until_connected("random_geometric", draw, advice), weights)
+    return replace(topology, positions=positions)
 
 
 def equi_static(n: int, *, degree: int | None = None, directed: bool = False, seed: int = 0) -> Topology:

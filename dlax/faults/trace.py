@@ -1,0 +1,134 @@
+"""Availability from a file, and to one: what happened can be replayed."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dlax import mixing
+from dlax.simulate.streams import round_key, stream
+from dlax.topology import Topology
+from dlax.types import Fault, Outage, Site
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STATES = ("awake", "asleep", "gone")
+
+
+def trace(*, path: str, repeat: bool = False) -> Fault:
+    """Nodes are awake, asleep or gone as a table says.
+
+    The table has a row for every change: columns `round`, `node` and `state` ("awake", "asleep" or "gone"). A state
+    holds until the next change; before the first a node is awake. `record` writes the same.
+
+    Args:
+      path: a CSV file, or one that ends in .parquet (which needs the extra "traffic", for pyarrow).
+      repeat: start again after the last change, from round 0 on; False: the last states hold.
+
+    Returns:
+      A fault.
+
+    Raises:
+      ValueError: if the file cannot be read as such a table, or names a node that the topology lacks, or in some
+        round every node is gone.
+    """
+    states = _read(path)
+
+    def prepare(topology: Topology) -> np.ndarray:
+        rounds, nodes, what = states
+        if len(nodes) and nodes.max() >= topology.n:
+            raise ValueError(f"trace: {path}: node {nodes.max()} is not among the {topology.n} nodes")
+        table = np.zeros((int(rounds.max(initial=0)) + 1, topology.n), np.int8)
+        for t, node, state in zip(rounds, nodes, what, strict=True):
+            table[t:, node] = state
+        empty = np.flatnonzero((table == STATES.index("gone")).all(axis=1))
+        if len(empty):
+            raise ValueError(f"trace: {path}: every node is gone in round {empty[0]}")
+        return table
+
+    def step(memory: Any, site: Site) -> tuple[Outage, Any]:
+        length = len(site.arrays)
+        now = site.arrays[site.t % length if repeat else jnp.minimum(site.t, length - 1)]
+        return Outage(gone=now == STATES.index("gone"), asleep=now == STATES.index("asleep")), memory
+
+    return Fault(step, prepare)
+
+
+def record(fault: Fault, topology: Topology, *, rounds: int, seed: int = 0) -> "pd.DataFrame":
+    """The table of changes that a fault makes in a run of this seed, as `trace` reads it.
+
+    Args:
+      fault: of nodes; what it does to links is not in the table, nor what depends on work done (`battery`).
+      topology: the graph of the run.
+      rounds: how many rounds to write down.
+      seed: of the run.
+
+    Returns:
+      A data frame with columns `round`, `node` and `state`; save it with `to_csv(path, index=False)`.
+
+    Raises:
+      ValueError: if the fault depends on what the run does, or fails links.
+    """
+    import pandas as pd
+
+    if fault.after is not None:
+        raise ValueError("record: this fault depends on what the run does, and has no table before it")
+    plan, tables = mixing.plan(topology)
+    arrays = jax.tree.map(jnp.asarray, (tables, fault.prepare(topology)))
+    run_key = jax.random.key(seed)
+
+    def site(t: jax.Array) -> Site:
+        key = round_key(run_key, t)
+
+        def hears() -> jax.Array:
+            made = mixing.network(plan, arrays[0], t, stream(key, "graph"), stream(key, "channel"), None)
+            return made.table()[0]
+
+        return Site(t, jax.random.fold_in(stream(key, "faults"), 1), arrays[1], hears)
+
+    def body(memory: Any, t: jax.Array) -> tuple[Any, jax.Array]:
+        outage, memory = fault.step(memory, site(t))
+        if outage.works is not None:
+            raise ValueError("record: this fault fails links, and the table is of nodes")
+        gone, asleep = (
+            jnp.zeros(topology.n, bool) if mask is None else mask for mask in (outage.gone, outage.asleep)
+        )
+        return memory, jnp.where(gone, 2, jnp.where(asleep, 1, 0)).astype(jnp.int8)
+
+    states = np.asarray(
+        jax.jit(lambda: jax.lax.scan(body, fault.begin(site(jnp.int32(0))), jnp.arange(rounds))[1])()
+    )
+    before = np.concatenate([np.zeros((1, topology.n), np.int8), states[:-1]])
+    when, who = np.nonzero(states != before)
+    return pd.DataFrame({"round": when, "node": who, "state": [STATES[k] for k in states[when, who]]})
+
+
+def _read(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rounds, nodes and states (their places in `STATES`) of a table, by round."""
+    import pandas as pd
+
+    if not Path(path).is_file():
+        raise ValueError(f"trace: path: there is no file {path!r}")
+    try:
+        table = pd.read_parquet(path) if path.endswith(".parquet") else pd.read_csv(path)
+    except ImportError:
+        raise ValueError(
+            'trace: parquet files need the extra "traffic": pip install "dlax[traffic]"'
+        ) from None
+    except Exception as error:  # whatever the parsers raise
+        raise ValueError(f"trace: {path} is no table: {error}") from None
+    missing = [name for name in ("round", "node", "state") if name not in table]
+    if missing:
+        raise ValueError(f"trace: {path}: column {missing[0]!r} is missing; there are {', '.join(table)}")
+    for name in ("round", "node"):
+        if not (np.issubdtype(table[name].dtype, np.integer) and (table[name] >= 0).all()):
+            raise ValueError(f"trace: {path}: column {name!r} must hold whole numbers that are at least 0")
+    strange = sorted(set(table["state"].astype(str)) - set(STATES))
+    if strange:
+        raise ValueError(f"trace: {path}: state must be one of {', '.join(STATES)}, got {strange[0]!r}")
+    table = table.sort_values("round", kind="stable")
+    what = np.array([STATES.index(str(state)) for state in table["state"]], np.int8)
+    return table["round"].to_numpy(), table["node"].to_numpy(), what
