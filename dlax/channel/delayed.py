@@ -59,8 +59,8 @@ def delayed(
     Args:
       drop: probability in [0, 1] that a message never arrives; None: all do.
       mean: of the delay in rounds; under "fixed" and "uniform" a whole number, or half of one under "uniform".
-      duplicate: probability in [0, 1] that a message arrives a second time, one round after the first, unless the first
-        took `most`.
+      duplicate: probability in [0, 1] that a message arrives a second time, one round after the first, unless the
+        first took `most`.
       law: of the delays.
       most: B, the longest delay in rounds: as many past messages are kept.
       use: what a receiver takes.
