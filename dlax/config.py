@@ -16,7 +16,13 @@ from dlax.types import Knowledge
 Config = str | Path | Mapping[str, Any]
 
 _SPECS = ("problem", "topology", "channel", "algorithm")
-_KINDS = {part: part for part in _SPECS} | {"attack": "attack", "byzantine": "placement", "faults": "fault"}
+_OPTIONAL = ("topology", "cohort", "attack", "byzantine", "faults")
+_KINDS = {part: part for part in _SPECS} | {
+    "cohort": "sampling",
+    "attack": "attack",
+    "byzantine": "placement",
+    "faults": "fault",
+}
 # Parts of the compiled program, whose options may be swept by vmap; and their kinds.
 TRACED_SPECS = {"algorithm": "algorithm", "channel": "channel", "attack": "attack", "faults": "fault"}
 
@@ -43,7 +49,10 @@ class Experiment(pydantic.BaseModel):
     label: str | None = pydantic.Field(default=None, description="how tables and plots call it")
     nodes: int = pydantic.Field(ge=1, description="n, the number of nodes")
     problem: Any = pydantic.Field(description="what the nodes minimise")
-    topology: Any = pydantic.Field(description="who hears whom, with which weights")
+    topology: Any = pydantic.Field(default=None, description="who hears whom, with which weights")
+    cohort: Any = pydantic.Field(
+        default=None, description="in place of a topology: whom a server hears in a round, a sampling"
+    )
     channel: Any = pydantic.Field(default="linear", description="how messages travel")
     algorithm: Any = pydantic.Field(description="what a node does in a round")
     byzantine: Any = pydantic.Field(default=None, description="which nodes the attack moves, a placement")
@@ -154,9 +163,13 @@ def resolve(raw: Mapping[str, Any]) -> Experiment:
     for given, missing in (("byzantine", "attack"), ("attack", "byzantine")):
         if getattr(experiment, given) is not None and getattr(experiment, missing) is None:
             raise ValueError(f"{missing}: is required, since there is {given}")
+    if experiment.topology is None and experiment.cohort is None:
+        raise ValueError("topology: is required, unless there is a cohort")
+    if experiment.cohort is not None:
+        _check_cohort(experiment)
     for part, kind in _KINDS.items():
         spec = getattr(experiment, part)
-        if spec is None and part not in _SPECS:
+        if spec is None and part in _OPTIONAL:
             continue
         if part == "faults" and isinstance(spec, list):
             spec = {"name": "together", "faults": spec}
@@ -166,7 +179,8 @@ def resolve(raw: Mapping[str, Any]) -> Experiment:
         _check_vmap(experiment, path)
     _check_clock(experiment)
     if experiment.label is None:
-        experiment.label = f"{experiment.algorithm['name']}, {experiment.topology['name']}"
+        where = experiment.topology or experiment.cohort
+        experiment.label = f"{experiment.algorithm['name']}, {where['name']}"
     return experiment
 
 
@@ -196,6 +210,18 @@ def expand(raw: Mapping[str, Any]) -> list[Experiment]:
         if labels.count(label) > 1:
             experiments[index].label = f"{label} #{labels[: index + 1].count(label)}"
     return experiments
+
+
+def _check_cohort(experiment: Experiment) -> None:
+    """What belongs to graphs has no place beside a cohort."""
+    usual = {"topology": None, "byzantine": None, "attack": None, "participation": None, "duration": None}
+    for option, value in usual.items():
+        if getattr(experiment, option) != value:
+            raise ValueError(
+                f"{option}: has no place beside cohort, given {getattr(experiment, option)!r}; leave one out"
+            )
+    if experiment.start != "common":
+        raise ValueError(f"start: a server has one model, so it must be 'common', given {experiment.start!r}")
 
 
 def _check_clock(experiment: Experiment) -> None:

@@ -16,11 +16,12 @@ from dlax import registry, rundir
 from dlax.config import TRACED_SPECS, Config, Experiment, expand, load, resolve
 from dlax.data import cache_dir
 from dlax.results import Result, last_round
-from dlax.simulate import Clock, Snapshot, run_events, run_rounds
+from dlax.simulate import Clock, Snapshot, run_cohorts, run_events, run_rounds
+from dlax.simulate.cohorts import Crowd
 from dlax.simulate.liars import under_attack
 from dlax.simulate.program import Hyper
 from dlax.topology import Topology
-from dlax.types import Asynchronous, Pieces, Placement, Problem
+from dlax.types import Asynchronous, Pieces, Placement, Problem, Sampling
 
 OnBlock = Callable[[Snapshot], bool | None]
 
@@ -159,7 +160,7 @@ class EventRecipe:
         return self.recipe(hyper).algorithm  # type: ignore[return-value]
 
 
-def _build(experiment: Experiment) -> tuple[Recipe, dict[str, list[float]], Problem, Topology]:
+def _build(experiment: Experiment) -> tuple[Recipe, dict[str, list[float]], Problem, Topology | None]:
     """The pieces of a run; factories' own complaints get the path of their spec."""
     hyper: dict[str, list[float]] = {}
     texts = []
@@ -180,20 +181,26 @@ def _build(experiment: Experiment) -> tuple[Recipe, dict[str, list[float]], Prob
             _with_path(part, lambda: registry.build(kind, {**static, **combination}))  # noqa: B023 - called at once
         texts.append(json.dumps(static, sort_keys=True))
     problem = _with_path("problem", lambda: _problem(json.dumps(experiment.problem), experiment.nodes))
-    topology = _with_path("topology", lambda: _topology(json.dumps(experiment.topology), experiment.nodes))
+    topology = None
+    if experiment.topology is not None:
+        topology = _with_path(
+            "topology", lambda: _topology(json.dumps(experiment.topology), experiment.nodes)
+        )
     recipe = Recipe(*texts)
     pieces = recipe({name: jnp.asarray(values[0]) for name, values in hyper.items()})
     faults = pieces.faults
     if faults is not None:  # what does not fit shows before a run directory is made
-        _with_path("faults", lambda: faults.prepare(topology))
-    if experiment.byzantine is not None:
+        _with_path("faults", lambda: faults.prepare(topology or Crowd(problem.n)))
+    if experiment.cohort is not None:
+        _with_path("cohort", lambda: _sampling(experiment).prepare(problem))
+    if experiment.byzantine is not None and topology is not None:
         under_attack(problem, pieces, topology, _placement(experiment), experiment.knowledge)
     return recipe, hyper, problem, topology
 
 
 def _simulate(
     experiment: Experiment,
-    pieces: tuple[Recipe, dict[str, list[float]], Problem, Topology],
+    pieces: tuple[Recipe, dict[str, list[float]], Problem, Topology | None],
     *,
     on_block: OnBlock | None,
     resume: Any = None,
@@ -204,12 +211,20 @@ def _simulate(
         "seeds": list(range(experiment.seeds)) if isinstance(experiment.seeds, int) else experiment.seeds,
         "hyper": hyper,
         "swept": list(experiment.vmap),
-        "start": experiment.start,
         "precision": experiment.precision,
         "label": str(experiment.label),
         "on_block": on_block,
         "resume": resume,
     }
+    if experiment.cohort is not None:
+        assert experiment.rounds is not None
+        return run_cohorts(
+            recipe, problem, _sampling(experiment), rounds=experiment.rounds,
+            eval_every=int(experiment.eval_every), execution=experiment.execution,
+            clock=Clock(**experiment.clock.model_dump()), **shared,
+        )  # fmt: skip
+    assert topology is not None
+    shared["start"] = experiment.start
     if experiment.duration is not None:
         every = experiment.eval_every
         build = EventRecipe(recipe)
@@ -228,6 +243,16 @@ def _simulate(
         knowledge=experiment.knowledge,
         **shared,
     )
+
+
+def _sampling(experiment: Experiment) -> Sampling:
+    return _with_path("cohort", lambda: _made_sampling(json.dumps(experiment.cohort)))
+
+
+@lru_cache(maxsize=16)
+def _made_sampling(spec: str) -> Sampling:
+    """The same object for the same spec, so that a program is found again."""
+    return registry.build("sampling", json.loads(spec))
 
 
 def _placement(experiment: Experiment) -> Placement:

@@ -28,6 +28,7 @@ from dlax.models import MODELS, ModelFactory
 from dlax.optimizers import OPTIMIZERS, SCHEDULES
 from dlax.problems import PROBLEMS
 from dlax.robust import PRE_RULES, RULES
+from dlax.sampling import SAMPLINGS
 from dlax.timing import WORK, Work
 from dlax.topology import TOPOLOGIES, WEIGHTS, Base, Weights
 from dlax.types import (
@@ -55,6 +56,7 @@ REGISTRY: dict[str, Mapping[str, Callable[..., Any]]] = {
     "attack": ATTACKS,
     "placement": PLACEMENTS,
     "fault": FAULTS,
+    "sampling": SAMPLINGS,
     "problem": PROBLEMS,
     "dataset": DATASETS,
     "partition": PARTITIONS,
@@ -104,7 +106,7 @@ def make(kind: str, name: str, **options: Any) -> Any:
 
     Args:
       kind: "algorithm", "topology", "weights", "channel", "compressor", "rule", "pre_rule", "attack", "placement",
-        "fault", "problem", "dataset", "partition", "model", "optimizer", "schedule" or "work".
+        "fault", "sampling", "problem", "dataset", "partition", "model", "optimizer", "schedule" or "work".
       name: an entry of that kind.
       **options: the factory's. An option that is itself a registered thing may be given as an object, a name,
         or a mapping with `name`.

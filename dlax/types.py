@@ -24,10 +24,14 @@ class Algorithm(NamedTuple):
     `init(params, round) -> state` with params `[n, ...]`; the state is a NamedTuple whose first field is
     `params`. `step(state, round) -> (state, info)`; info holds `bits` `[n]` (sent by each node in this round),
     `loss` `[n]` if gradients were taken, and may hold more numbers that a person wants to see.
+
+    `server` names the fields of the state that a server would hold: they are the same in every row. The cohorts clock
+    keeps one copy of them; it takes only algorithms that name some.
     """
 
     init: Callable[[Tree, "Round"], Any]
     step: Callable[[Any, "Round"], tuple[Any, Info]]
+    server: tuple[str, ...] = ()
 
 
 class Round(NamedTuple):
@@ -41,6 +45,7 @@ class Round(NamedTuple):
       open: `message [n, ...] -> link`: the channel's state for messages of this shape.
       mix: `(link, message) -> (received [n, ...], link, bits [n])`: what each node makes of what it got.
       active: `[n]` bool, who takes part in this round.
+      clients: n; on the cohorts clock N, of whom only s have rows in this round.
       require: `(who, *properties) -> None`: raises `ValueError` when the topology lacks one of them
         ("symmetric", "doubly stochastic", "row stochastic", "column stochastic", "complete", "fixed", ...)
         or, for "full participation", when nodes may sit rounds out.
@@ -63,6 +68,7 @@ class Round(NamedTuple):
     open: Callable[[Tree], Any]
     mix: Callable[[Any, Tree], tuple[Tree, Any, jax.Array]]
     active: jax.Array
+    clients: int
     require: Callable[..., None]
     fact: Callable[[str], Any]
     edges: Callable[[], "Edges"]
@@ -392,6 +398,20 @@ class Pieces(NamedTuple):
     channel: Channel
     attack: "Attack | None" = None
     faults: "Fault | None" = None
+
+
+class Sampling(NamedTuple):
+    """Which clients take part in a round of the cohorts clock.
+
+    Attributes:
+      draw: `(arrays, t, key, awake [N] or None) -> (clients [s] int32, present [s] bool)`, all different.
+      size: s.
+      prepare: `problem -> arrays`, NumPy, on the host; raises `ValueError` where the two do not fit.
+    """
+
+    draw: Callable[[Any, jax.Array, Key, jax.Array | None], tuple[jax.Array, jax.Array]]
+    size: int
+    prepare: Callable[["Problem"], Any]
 
 
 class Problem(NamedTuple):

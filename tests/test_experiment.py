@@ -177,7 +177,7 @@ def test_a_tidy_table_has_a_row_for_every_seed_and_evaluation():
         ({"vmap": {"algorithm.lrr": [1]}}, r"'lrr' is unknown for dsgd; .*did you mean 'lr'\?"),
         (
             {"vmap": {"problem.noise": [1]}},
-            "only options of algorithm, channel, attack can be traced; use grid",
+            "only options of algorithm, channel, attack, faults can be traced; use grid",
         ),
         ({"vmap": {"algorithm.lr": [0.1, 0.1]}}, "expected a list of different values"),
         ({"vmap": {"algorithm.lr": []}}, "expected a list of different values"),

@@ -337,7 +337,7 @@ def run(channel, graph="ring", **options):
         (lambda: run(matching(0.1, space="common"), "complete"), "needs perfect links; set drop to null"),
         (
             lambda: run(matching(space="common"), "complete", participation=0.5),
-            "needs every node in every round",
+            "needs every node and link in every round",
         ),
         (
             lambda: merge(matching(), "ring", {"Dense_0": {"bias": np.zeros((N, 2))}, "w": np.zeros((N, 2))}),

@@ -332,7 +332,7 @@ def test_data_changed_in_place_are_seen_by_the_next_run():
 
 def test_the_yardstick_refuses_nodes_that_sleep():
     with pytest.raises(
-        ValueError, match="'centralized_sgd' needs every node in every round; set participation"
+        ValueError, match="'centralized_sgd' needs every node and link in every round; set participation"
     ):
         simulate(centralized_sgd, NOISY, RING, rounds=5, participation=0.5)
 

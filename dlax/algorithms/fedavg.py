@@ -1,4 +1,4 @@
-"""FedAvg through the complete graph: local steps, then everyone takes the mean.
+"""FedAvg: local steps, then everyone takes the mean; through the complete graph, or in cohorts with a server.
 
 McMahan, Moore, Ramage, Hampson, Agüera y Arcas. Communication-Efficient Learning of Deep Networks from
 Decentralized Data. AISTATS 2017.
@@ -17,7 +17,7 @@ def fedavg(
     optimizer: Optimizer = sgd(),
     schedule: Schedule = constant(),
 ) -> Algorithm:
-    """FedAvg with full participation, without a server.
+    """FedAvg, without a server on the complete graph, or with one on the cohorts clock.
 
         V = K local steps from X;   X ← (1/n) 1 1ᵀ V
 
@@ -43,4 +43,4 @@ def fedavg(
         round.require("fedavg", "complete")
         return mixed.init(params, round)
 
-    return Algorithm(init, mixed.step)
+    return Algorithm(init, mixed.step, server=("params",))

@@ -31,7 +31,7 @@ def fedopt(
     optimizer: Optimizer = sgd(),
     schedule: Schedule = constant(),
 ) -> Algorithm:
-    """FedOpt with full participation; every node keeps a copy of the server.
+    """FedOpt; on the complete graph every node keeps a copy of the server, on the cohorts clock there is one.
 
         V = K local steps from X,   Δ = (1/n) 1 1ᵀ V − X,   X ← X + server_lr · server(Δ)
 
@@ -77,4 +77,4 @@ def fedopt(
         params, copy = update(state.params, pseudo, state.server, server, server_lr)
         return FedOptState(params, memory, copy, link), {"loss": loss, "bits": bits, "gradients": local_steps}
 
-    return Algorithm(init, step)
+    return Algorithm(init, step, server=("params", "server"))

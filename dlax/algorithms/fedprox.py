@@ -20,7 +20,7 @@ def fedprox(
     optimizer: Optimizer = sgd(),
     schedule: Schedule = constant(),
 ) -> Algorithm:
-    """FedProx with full participation, without a server.
+    """FedProx, without a server on the complete graph, or with one on the cohorts clock.
 
         V = X, then K times  V ← V − lr (G(V) + μ (V − X));   X ← (1/n) 1 1ᵀ V
 
@@ -58,4 +58,4 @@ def fedprox(
         params, link, bits = round.mix(state.link, adapted)
         return DSGDState(params, memory, link), {"loss": loss, "bits": bits, "gradients": local_steps}
 
-    return Algorithm(init, step)
+    return Algorithm(init, step, server=("params",))

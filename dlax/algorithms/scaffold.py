@@ -27,14 +27,14 @@ class ScaffoldState(NamedTuple):
 def scaffold(
     lr: Scalar = 0.1, server_lr: Scalar = 1.0, *, local_steps: int = 5, schedule: Schedule = constant()
 ) -> Algorithm:
-    """SCAFFOLD with full participation, without a server (the paper's option II).
+    """SCAFFOLD (the paper's option II), without a server on the complete graph, or with one on the cohorts clock.
 
         V = X, then K times  V ← V − lr (G(V) − C + c);    C⁺ = C − c + (X − V) / (K lr)
-        X ← X + server_lr (J V − X),   c ← J C⁺,   C ← C⁺          J = (1/n) 1 1ᵀ,  C₀ = c₀ = 0
+        X ← X + server_lr (J V − X),   c ← c + (s/N) J (C⁺ − C),   C ← C⁺       J = (1/s) 1 1ᵀ,  C₀ = c₀ = 0
 
-    C⁺ is the mean of the K gradients on the way, and is computed as such: it then stands for lr = 0 too. At the
-    fixed point −C + c takes out of every gradient what a node's differs from the mean, so the limit is the
-    optimum whatever K and the split of the data.
+    over the s of N nodes that take part; c stays the mean of all C. C⁺ is the mean of the K gradients on the way, and
+    is computed as such: it then stands for lr = 0 too. At the fixed point −C + c takes out of every gradient what a
+    node's differs from the mean, so the limit is the optimum whatever K and the split of the data.
 
     Args:
       lr: step size of the local steps, which are plain SGD.
@@ -43,7 +43,7 @@ def scaffold(
       schedule: factor s(t) on lr, of the round t.
 
     Returns:
-      The (init, step) pair; a message is (V, C⁺), twice the model, to each of the n − 1 others of the complete
+      The (init, step) pair; a message is (V, C⁺ − C), twice the model, to each of the n − 1 others of the complete
       graph. (With a server it is twice the model up and twice down.)
 
     Raises:
@@ -71,9 +71,12 @@ def scaffold(
         keys = round.key[None] if local_steps == 1 else jax.random.split(round.key, local_steps)
         (v, total), losses = jax.lax.scan(local, (state.params, tree.zeros_like(state.params)), keys)
         control = jax.tree.map(lambda leaf: leaf / local_steps, total)
-        (mean, mean_control), link, bits = round.mix(state.link, (v, control))
+        change = tree.add(control, state.control, -1.0)
+        (mean, moved), link, bits = round.mix(state.link, (v, change))
+        share = jnp.sum(round.active) / round.clients
+        mean_control = tree.add(state.mean_control, moved, share)
         params = tree.add(state.params, tree.add(mean, state.params, -1.0), server_lr)
         info = {"loss": jnp.mean(losses, axis=0), "bits": bits, "gradients": local_steps}
         return ScaffoldState(params, control, mean_control, link), info
 
-    return Algorithm(init, step)
+    return Algorithm(init, step, server=("params", "mean_control"))

@@ -1,10 +1,11 @@
-"""The only loops, one engine a clock: rounds and events. `dlax.simulate(...)` calls `simulate`."""
+"""The only loops, one engine a clock: rounds, cohorts and events. `dlax.simulate(...)` calls `simulate`."""
 
 import sys
 from types import ModuleType
 from typing import Any
 
 from dlax.results import Result
+from dlax.simulate.cohorts import run_cohorts
 from dlax.simulate.events import run_events
 from dlax.simulate.rounds import Clock, Snapshot, run_rounds, simulate
 from dlax.simulate.streams import STREAMS, stream
@@ -15,6 +16,7 @@ __all__ = [
     "Clock",
     "Snapshot",
     "Unrolled",
+    "run_cohorts",
     "run_events",
     "run_rounds",
     "simulate",

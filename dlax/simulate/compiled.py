@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlax.simulate.program import Arrays, Carry, Clock, MissingFact, Program
+from dlax.simulate.program import Arrays, Carry, Clock, MissingArrays, MissingFact, Program
 from dlax.topology import Topology, edge_table
 from dlax.types import Problem
 
@@ -37,7 +37,7 @@ class _Cache:
 _CACHE = _Cache()
 
 
-def _compile(program: Program, several: bool, keys: Any, values: Any, arrays: Arrays) -> Compiled:
+def compile_program(program: Any, several: bool, keys: Any, values: Any, arrays: Arrays) -> Compiled:
     """Compiles init and block ahead of time, or finds them; `seconds` is 0 when found."""
     identity, found = find_compiled(program, several, (keys, values, arrays))
     if found is not None:
@@ -106,14 +106,17 @@ _ASKED: dict[tuple[Program, frozenset[str]], tuple[str, ...]] = {}
 def with_facts(
     program: Program, topology: Topology, several: bool, keys: Any, values: Any, arrays: Arrays
 ) -> tuple[Compiled, Arrays]:
-    """Compiles; adds what the algorithm asks of the topology, which can be dear, and only that."""
+    """Compiles; adds what algorithm and faults ask of the topology, which can be dear, and only that."""
     asker = (program, frozenset(values))
     names = list(_ASKED.get(asker, ()))
-    dtype = arrays.clock["gradient"].dtype
+    dtype = arrays.clock["gradient"].dtype.type
     while True:
         arrays = arrays._replace(facts=compute_facts(names, topology, dtype))
         try:
-            return _compile(program, several, keys, values, arrays), arrays
+            return compile_program(program, several, keys, values, arrays), arrays
+        except MissingArrays as missing:
+            prepared = missing.prepare(topology)
+            arrays = arrays._replace(faults=jax.tree.map(lambda leaf: _place(leaf, dtype), prepared))
         except MissingFact as missing:
             names.append(known_fact(missing.name))
             if len(_ASKED) >= _CACHE.size:

@@ -17,6 +17,7 @@ from dlax.types import (
     Channel,
     Edges,
     Execution,
+    Fault,
     Info,
     Key,
     Knowledge,
@@ -69,7 +70,7 @@ class Arrays(NamedTuple):
       starts: the nodes' own first models `[n, ...]`, or None.
       facts: what the topology knows and the algorithm asked for: numbers `[]`, the table of its edges.
       honest: `[h]` int32, who is not Byzantine, or None when nobody is.
-      faults: what the faults prepared on the host.
+      faults: what the faults prepared on the host; None before they were asked.
     """
 
     local: Tree
@@ -83,7 +84,7 @@ class Arrays(NamedTuple):
     starts: Tree | None
     facts: dict[str, Any]
     honest: jax.Array | None = None
-    faults: Tree = ()
+    faults: Tree = None
 
 
 class Functions(NamedTuple):
@@ -103,6 +104,14 @@ class MissingFact(Exception):  # noqa: N818 - a question, not an error
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.name = name
+
+
+class MissingArrays(Exception):  # noqa: N818 - likewise
+    """Raised while tracing, when faults have arrays that are not among the arguments yet."""
+
+    def __init__(self, prepare: Callable[[Any], Tree]) -> None:
+        super().__init__()
+        self.prepare = prepare
 
 
 class Carry(NamedTuple):
@@ -145,9 +154,11 @@ class Program:
 
     def init(self, key: Key, hyper: Hyper, arrays: Arrays) -> Carry:
         """Draws the first models and starts the algorithm; for one run."""
-        state = self.begin(self.first_params(key, arrays), key, hyper, arrays)
-        faults = self.build(hyper).faults
-        memory = () if faults is None else faults.begin(self._site(jnp.int32(0), key, arrays))
+        pieces = self.build(hyper)
+        state = self._begin(pieces, self.first_params(key, arrays), key, arrays)
+        memory: Any = ()
+        if pieces.faults is not None:
+            memory = pieces.faults.begin(self._site(pieces.faults, jnp.int32(0), key, arrays))
         return Carry(state, jnp.int32(-1), memory)
 
     def first_params(self, key: Key, arrays: Arrays) -> Tree:
@@ -156,9 +167,12 @@ class Program:
 
     def begin(self, params: Tree, key: Key, hyper: Hyper, arrays: Arrays) -> Any:
         """The algorithm's state at given models."""
-        pieces, t, outage = self.build(hyper), jnp.int32(0), Outage()
+        return self._begin(self.build(hyper), params, key, arrays)
+
+    def _begin(self, pieces: Pieces, params: Tree, key: Key, arrays: Arrays) -> Any:
+        t, outage = jnp.int32(0), Outage()
         if pieces.faults is not None:
-            site = self._site(t, key, arrays)
+            site = self._site(pieces.faults, t, key, arrays)
             outage, _ = pieces.faults.step(pieces.faults.begin(site), site)
         return pieces.algorithm.init(params, self._round(t, key, pieces, arrays, outage))
 
@@ -200,8 +214,10 @@ class Program:
         key = round_key(run_key, t)
         return mixing.network(self.plan, arrays.tables, t, stream(key, "graph"), stream(key, "channel"), None)
 
-    def _site(self, t: jax.Array, run_key: Key, arrays: Arrays) -> Site:
+    def _site(self, faults: Fault, t: jax.Array, run_key: Key, arrays: Arrays) -> Site:
         """Round t, as faults see it."""
+        if arrays.faults is None:
+            raise MissingArrays(faults.prepare)
         key = jax.random.fold_in(stream(round_key(run_key, t), "faults"), 1)  # 0 is of `participation`
         return Site(t, key, arrays.faults, lambda: self._network(t, run_key, arrays).table()[0])
 
@@ -227,7 +243,7 @@ class Program:
         def fail(memory: Any, t: jax.Array) -> tuple[Outage, Any]:
             if pieces.faults is None:
                 return Outage(), memory
-            return pieces.faults.step(memory, self._site(t, key, arrays))
+            return pieces.faults.step(memory, self._site(pieces.faults, t, key, arrays))
 
         def step(t: jax.Array, state: Any, memory: Any) -> tuple[Any, Any, Info]:
             outage, memory = fail(memory, t)
@@ -238,30 +254,17 @@ class Program:
                 memory = pieces.faults.after(memory, awake, work, info["bits"])
             return state, memory, _totals(info, arrays, outage.gone)
 
-        shapes = jax.eval_shape(lambda: step(start, carry.state, carry.faults)[2])
-        zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+        def evaluate(state: Any, memory: Any) -> tuple[Info, Info]:
+            outage, _ = fail(memory, stop)  # the network as the next round would find it
+            metrics, nodes = measure(self.problem, state.params, arrays, outage.gone)
+            if pieces.faults is not None and self.plan.order == "fixed":
+                index, weight, _ = self._network(stop, key, arrays).table()
+                linked = outages.linked(index, weight, outage)
+                counted = _counted(self.plan.n, arrays, outage.gone)
+                metrics |= outages.by_component(index, linked, state.params, nodes, counted)
+            return metrics, nodes
 
-        def body(t: jax.Array, loop: tuple[Carry, Info]) -> tuple[Carry, Info]:
-            (state, diverged, memory), sums = loop
-            state, memory, totals = step(t, state, memory)
-            first = (diverged < 0) & ~jnp.isfinite(totals.get("train_loss", 0.0))
-            sums = jax.tree.map(jnp.add, sums, totals)
-            sums["bits"] = _carry(sums["bits"])
-            return Carry(state, jnp.where(first, t, diverged), memory), sums
-
-        (state, diverged, memory), sums = jax.lax.fori_loop(start, stop, body, (carry, zeros))
-        broken = (diverged < 0) & ~tree.all_finite(_honest(state.params, arrays))
-        diverged = jnp.where(broken, stop, diverged)
-        outage, _ = fail(memory, stop)  # the network as the next round would find it
-        metrics, nodes = measure(self.problem, state.params, arrays, outage.gone)
-        if pieces.faults is not None and self.plan.order == "fixed":
-            index, weight, _ = self._network(stop, key, arrays).table()
-            linked = outages.linked(index, weight, outage)
-            counted = _counted(self.plan.n, arrays, outage.gone)
-            metrics |= outages.by_component(index, linked, state.params, nodes, counted)
-        # Bits and time add up; everything else that a round reports is averaged over the block.
-        means = {k: v if k in ("bits", "time") else v / (stop - start) for k, v in sums.items()}
-        return Carry(state, diverged, memory), {**means, **metrics, "diverged": diverged}, nodes
+        return block_of(start, stop, carry, step, lambda state: _honest(state.params, arrays), evaluate)
 
     def _round(self, t: jax.Array, run_key: Key, pieces: Pieces, arrays: Arrays, outage: Outage) -> Round:
         key = round_key(run_key, t)
@@ -269,7 +272,6 @@ class Program:
         channel = pieces.channel
         if pieces.attack is not None and arrays.honest is None:
             raise ValueError("byzantine: is required, since there is attack")
-        loss_function = self.problem.loss
         active = self._active(run_key, t, arrays, outage)
         perfect = active is None and outage.works is None
         graph_key, channel_key = stream(key, "graph"), stream(key, "channel")
@@ -293,7 +295,7 @@ class Program:
 
         def losses(params: Tree) -> jax.Array:
             node_keys = jax.vmap(lambda i: jax.random.fold_in(stream(made.key, "data"), i))(jnp.arange(n))
-            value = jax.vmap(loss_function, in_axes=(0, 0, 0, None))
+            value = jax.vmap(self.problem.loss, in_axes=(0, 0, 0, None))
             return value(params, node_keys, local_arrays, arrays.shared)
 
         local_arrays = arrays.local
@@ -303,18 +305,7 @@ class Program:
         def grad(params: Tree, key: Key, nodes: jax.Array | None = None) -> tuple[jax.Array, Tree]:
             ids = jnp.arange(n) if nodes is None else nodes
             local = local_arrays if nodes is None else jax.tree.map(lambda leaf: leaf[nodes], local_arrays)
-            data_key = stream(key, "data")
-
-            def one(args: tuple[Tree, jax.Array, Tree]) -> tuple[jax.Array, Tree]:
-                params, node, local = args
-                node_key = jax.random.fold_in(data_key, node)
-                return jax.value_and_grad(loss_function)(params, node_key, local, arrays.shared)
-
-            if self.execution == "map":
-                return jax.lax.map(one, (params, ids, local))
-            if self.execution == "chunks" and len(ids) > _CHUNK:
-                return jax.lax.map(one, (params, ids, local), batch_size=_CHUNK)
-            return jax.vmap(one)((params, ids, local))
+            return gradients(self.problem, self.execution, params, ids, local, arrays, stream(key, "data"))
 
         def prox(v: Tree, scale: Any) -> Tree:
             step = self._known("proximal step", self.problem.prox)
@@ -373,6 +364,7 @@ class Program:
             grad=grad,
             **through(channel),
             active=jnp.ones(n, bool) if active is None else active,
+            clients=n,
             require=require,
             fact=fact,
             edges=edges,
@@ -388,6 +380,75 @@ class Program:
                 f"the algorithm needs a problem with a {what}, such as quadratic or least_squares"
             )
         return function
+
+
+def block_of(
+    start: jax.Array,
+    stop: jax.Array,
+    carry: Carry,
+    step: Callable[[jax.Array, Any, Any], tuple[Any, Any, Info]],
+    watched: Callable[[Any], Tree],
+    evaluate: Callable[[Any, Any], tuple[Info, Info]],
+) -> tuple[Carry, Info, Info]:
+    """Rounds start, ..., stop − 1 and one evaluation; for one run of any clock that has rounds.
+
+    Args:
+      start: `[]`, the first round.
+      stop: `[]`, the round after the last.
+      carry: the state before.
+      step: `(t, state, memory) -> (state, memory, totals)`; totals are `bits` of every sender, and numbers `[]`.
+      watched: `state -> what of it must stay finite`.
+      evaluate: `(state, memory) -> (metrics [], metrics of every node)`.
+
+    Returns:
+      The carry, the metrics of the block (sums for `bits` and `time`, means of what else the rounds report), and
+      those of every node.
+    """
+
+    def exact(t: jax.Array, state: Any, memory: Any) -> tuple[Any, Any, Info]:
+        state, memory, totals = step(t, state, memory)
+        return state, memory, totals | {"bits": _split(totals["bits"])}
+
+    shapes = jax.eval_shape(lambda: exact(start, carry.state, carry.faults)[2])
+    zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+
+    def body(t: jax.Array, loop: tuple[Carry, Info]) -> tuple[Carry, Info]:
+        (state, diverged, memory), sums = loop
+        state, memory, totals = exact(t, state, memory)
+        first = (diverged < 0) & ~jnp.isfinite(totals.get("train_loss", 0.0))
+        sums = jax.tree.map(jnp.add, sums, totals)
+        sums["bits"] = _carry(sums["bits"])
+        return Carry(state, jnp.where(first, t, diverged), memory), sums
+
+    (state, diverged, memory), sums = jax.lax.fori_loop(start, stop, body, (carry, zeros))
+    broken = (diverged < 0) & ~tree.all_finite(watched(state))
+    diverged = jnp.where(broken, stop, diverged)
+    metrics, nodes = evaluate(state, memory)
+    means = {k: v if k in ("bits", "time") else v / (stop - start) for k, v in sums.items()}
+    return Carry(state, diverged, memory), {**means, **metrics, "diverged": diverged}, nodes
+
+
+def gradients(
+    problem: Functions,
+    execution: Execution,
+    params: Tree,
+    nodes: jax.Array,
+    local: Tree,
+    arrays: Arrays,
+    key: Key,
+) -> tuple[jax.Array, Tree]:
+    """Losses `[s]` and gradients `[s, ...]` of these nodes, each on a minibatch of its own data."""
+
+    def one(args: tuple[Tree, jax.Array, Tree]) -> tuple[jax.Array, Tree]:
+        params, node, local = args
+        node_key = jax.random.fold_in(key, node)
+        return jax.value_and_grad(problem.loss)(params, node_key, local, arrays.shared)
+
+    if execution == "map":
+        return jax.lax.map(one, (params, nodes, local))
+    if execution == "chunks" and len(nodes) > _CHUNK:
+        return jax.lax.map(one, (params, nodes, local), batch_size=_CHUNK)
+    return jax.vmap(one)((params, nodes, local))
 
 
 def first_params(problem: Functions, n: int, start: Start, key: Key, arrays: Arrays) -> Tree:
@@ -486,7 +547,7 @@ def _totals(info: Info, arrays: Arrays, gone: jax.Array | None) -> Info:
     loss = {"train_loss": average(info["loss"])} if "loss" in info else {}
     totals = loss | {"time": time} | extras
     totals = {k: jnp.asarray(v, _dtype(arrays)) for k, v in totals.items()}
-    return totals | {"bits": _split(bits)}
+    return totals | {"bits": bits}
 
 
 _LIMB = 20  # bits sent are counted exactly, as high · 2²⁰ + low: float32 would round sums over a block

@@ -13,9 +13,9 @@ import numpy as np
 from dlax import mixing
 from dlax.channel import linear
 from dlax.results import METRICS, Result
-from dlax.simulate.compiled import place_arrays, with_facts
+from dlax.simulate.compiled import Compiled, place_arrays, with_facts
 from dlax.simulate.liars import under_attack
-from dlax.simulate.program import Carry, Clock, Hyper, Program, Start, functions
+from dlax.simulate.program import Arrays, Carry, Clock, Hyper, Program, Start, functions
 from dlax.topology import Topology
 from dlax.types import (
     Algorithm,
@@ -28,6 +28,7 @@ from dlax.types import (
     Pieces,
     Placement,
     Problem,
+    Sampling,
 )
 
 Build = Callable[[Hyper], Pieces]
@@ -86,8 +87,9 @@ class ReadyEvents:
 def simulate(
     algorithm: Algorithm | Callable[..., Algorithm] | Asynchronous | Callable[..., Asynchronous],
     problem: Problem,
-    topology: Topology,
+    topology: Topology | None = None,
     *,
+    cohort: Sampling | None = None,
     channel: Channel = linear(),
     attack: Attack | None = None,
     faults: Fault | None = None,
@@ -98,7 +100,7 @@ def simulate(
     hyper: Mapping[str, float | Sequence[float]] | None = None,
     **options: Any,
 ) -> Result:
-    """Runs an algorithm on a problem over a topology: one compiled program for all seeds and values.
+    """Runs an algorithm on a problem over a topology, or in cohorts: one compiled program for all seeds and values.
 
     Args:
       algorithm: an `Algorithm`, or a factory such as `dsgd` whose arguments left of `*` come from `hyper`. A
@@ -106,6 +108,8 @@ def simulate(
         `Asynchronous` algorithm, or its factory, takes a `duration` in place of `rounds`.
       problem: what the nodes minimise.
       topology: who hears whom; its n must be the problem's.
+      cohort: in place of a topology: which of the problem's n clients a server hears in a round, from
+        `dlax.sampling`. Only their rows are computed; for algorithms with a server.
       channel: how messages travel; asynchronous algorithms take none.
       attack: what Byzantine nodes do; who they are is the option `byzantine`.
       faults: which nodes and links fail, and when; `dlax.faults.together` makes one of several.
@@ -115,7 +119,8 @@ def simulate(
       seeds: how many seeds (0, 1, ...), or which.
       hyper: traced options of the factory; lists are swept, and combine with every seed and one another.
       **options: those of `run_rounds`: `start`, `participation`, `precision`, `execution`, `clock`, `label`,
-        `byzantine`, `knowledge`; or of `run_events`: `start`, `precision`, `label`, `one_at_a_time`.
+        `byzantine`, `knowledge`; of `run_cohorts`: `precision`, `execution`, `clock`, `label`; or of `run_events`:
+        `start`, `precision`, `label`, `one_at_a_time`.
 
     Returns:
       The result, with a row for round 0 and for every evaluation after it.
@@ -127,8 +132,22 @@ def simulate(
         check_hyper(algorithm, hyper)
     if (rounds is None) == (duration is None):
         raise ValueError("simulate: give rounds, or the duration of an asynchronous algorithm, and not both")
+    if (topology is None) == (cohort is None):
+        raise ValueError(
+            "simulate: give a topology, or the cohort of an algorithm with a server, and not both"
+        )
     values = {k: list(np.atleast_1d(np.asarray(v, float))) for k, v in (hyper or {}).items()}
     which = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    if cohort is not None:
+        from dlax.simulate.cohorts import run_cohorts  # which builds on this module
+
+        if rounds is None:
+            raise ValueError("simulate: cohorts take rounds, not a duration")
+        return run_cohorts(
+            Ready(algorithm, channel, attack, faults), problem, cohort, rounds=rounds,  # type: ignore[arg-type]
+            eval_every=int(eval_every or max(1, rounds // 20)), seeds=which, hyper=values, **options,
+        )  # fmt: skip
+    assert topology is not None
     if duration is not None:
         from dlax.simulate.events import run_events  # which builds on this module
 
@@ -234,15 +253,12 @@ def run_rounds(
     with jax.enable_x64(precision == "float64"):
         dtype = np.float64 if precision == "float64" else np.float32
         honest = None
-        pieces = build({name: jnp.asarray(each[0], dtype) for name, each in hyper.items()})
         if byzantine is not None:
+            pieces = build({name: jnp.asarray(each[0], dtype) for name, each in hyper.items()})
             honest, problem = under_attack(problem, pieces, topology, byzantine, knowledge)
         plan, tables = mixing.plan(topology, kernel=kernel, dtype=dtype)
         arrays = place_arrays(problem, tables, participation, clock, dtype)._replace(
             honest=None if honest is None else jnp.asarray(honest, jnp.int32),
-            faults=()
-            if pieces.faults is None
-            else jax.tree.map(jnp.asarray, pieces.faults.prepare(topology)),
         )
         program = Program(
             build=build,
@@ -250,7 +266,7 @@ def run_rounds(
             plan=plan,
             topology=topology.name,
             properties=topology.properties,
-            execution=_choose(execution, problem),
+            execution=choose_execution(execution, problem),
             start=start,
             knowledge=knowledge,
         )
@@ -258,43 +274,83 @@ def run_rounds(
         columns = set(hyper if swept is None else swept) | {"seed"}
         runs = [{name: value for name, value in run.items() if name in columns} for run in runs]
         compiled, arrays = with_facts(program, topology, len(runs) > 1, keys, values, arrays)
-        seconds = {"compile": compiled.seconds, "run": 0.0}
-        clock_start = time.perf_counter()
-        carry = compiled.init(keys, values, arrays)
-        snapshot = (resume(carry) if resume else None) or Snapshot(0, carry, [], [], seconds)
-        seconds = {
-            **snapshot.seconds,
-            "compile": snapshot.seconds["compile"] + compiled.seconds * (snapshot.round > 0),
-        }
-        carry, t, rows, nodes = snapshot.carry, snapshot.round, list(snapshot.rows), snapshot.nodes
-        before = seconds["run"]
-        fresh = not rows
-        while fresh or t < rounds:
-            stop = t if fresh else min(t + eval_every - t % eval_every, rounds)
-            carry, metrics, by_node = compiled.block(
-                jnp.int32(t), jnp.int32(stop), carry, keys, values, arrays
-            )
-            metrics, by_node = jax.device_get((metrics, by_node))
-            rows = rows + _rows(runs, stop, metrics, rows[-len(runs) :], problem.n)
-            nodes = node_rows(runs, by_node, topology, problem, honest)
-            t, fresh = stop, False
-            seconds = {**seconds, "run": before + time.perf_counter() - clock_start}
-            if on_block and on_block(Snapshot(t, carry, rows, nodes, seconds)):
-                break
-        params = jax.device_get(carry.state.params)
-    if len(runs) == 1:
-        params = jax.tree.map(lambda leaf: leaf[None], params)
+        made = run_blocks(
+            compiled, arrays, runs, keys, values, rounds=rounds, eval_every=eval_every, slots=problem.n,
+            nodes=problem.n, by_node=lambda by_node: node_rows(runs, by_node, topology, problem, honest),
+            resume=resume, on_block=on_block,
+        )  # fmt: skip
     return Result(
         label=label,
         config={},
-        rows=rows,
-        nodes=nodes,
+        rows=made.rows,
+        nodes=made.nodes,
         edges=edges_of(topology),
         partition=None if problem.table is None else np.asarray(problem.table),
-        seconds=seconds,
-        params=params,
+        seconds=made.seconds,
+        params=made.carry,
         runs=runs,
     )
+
+
+def run_blocks(
+    compiled: Compiled,
+    arrays: Arrays,
+    runs: list[dict[str, Any]],
+    keys: jax.Array,
+    values: Hyper,
+    *,
+    rounds: int,
+    eval_every: int,
+    slots: int,
+    nodes: int,
+    by_node: Callable[[dict[str, Any]], list[dict[str, Any]]],
+    resume: Callable[[Carry], Snapshot | None] | None,
+    on_block: Callable[[Snapshot], bool | None] | None,
+) -> Snapshot:
+    """Block after block of a compiled run, from the start or where it was left.
+
+    Args:
+      compiled: init and block.
+      arrays: what the run reads.
+      runs: names of the runs, such as `{"seed": 0}`.
+      keys: of the runs.
+      values: their traced options.
+      rounds: T.
+      eval_every: rounds in a block.
+      slots: how many senders a round has.
+      nodes: n, over which bits are averaged.
+      by_node: metrics of every node -> their rows.
+      resume: as in `run_rounds`.
+      on_block: likewise.
+
+    Returns:
+      The last snapshot, with the models `[runs, ...]`, on the host, in place of the carry.
+    """
+    seconds = {"compile": compiled.seconds, "run": 0.0}
+    clock_start = time.perf_counter()
+    carry = compiled.init(keys, values, arrays)
+    snapshot = (resume(carry) if resume else None) or Snapshot(0, carry, [], [], seconds)
+    seconds = {
+        **snapshot.seconds,
+        "compile": snapshot.seconds["compile"] + compiled.seconds * (snapshot.round > 0),
+    }
+    carry, t, rows, node_table = snapshot.carry, snapshot.round, list(snapshot.rows), snapshot.nodes
+    before = seconds["run"]
+    fresh = not rows
+    while fresh or t < rounds:
+        stop = t if fresh else min(t + eval_every - t % eval_every, rounds)
+        carry, metrics, each = compiled.block(jnp.int32(t), jnp.int32(stop), carry, keys, values, arrays)
+        metrics, each = jax.device_get((metrics, each))
+        rows = rows + _rows(runs, stop, metrics, rows[-len(runs) :], slots, nodes)
+        node_table = by_node(each)
+        t, fresh = stop, False
+        seconds = {**seconds, "run": before + time.perf_counter() - clock_start}
+        if on_block and on_block(Snapshot(t, carry, rows, node_table, seconds)):
+            break
+    params = jax.device_get(carry.state.params)
+    if len(runs) == 1:
+        params = jax.tree.map(lambda leaf: leaf[None], params)
+    return Snapshot(t, params, rows, node_table, seconds)
 
 
 def check_sizes(problem: Problem, topology: Topology) -> None:
@@ -305,7 +361,8 @@ def check_sizes(problem: Problem, topology: Topology) -> None:
         )
 
 
-def _choose(execution: Execution | Literal["auto"], problem: Problem) -> Execution:
+def choose_execution(execution: Execution | Literal["auto"], problem: Problem) -> Execution:
+    """The execution over nodes that was asked for, or the fastest for the model."""
     if execution == "auto":
         return problem.on_cpu if jax.default_backend() == "cpu" else "vmap"
     return execution
@@ -326,13 +383,18 @@ def runs_of(
 
 
 def _rows(
-    runs: list[dict[str, Any]], t: int, metrics: dict[str, Any], last: list[dict[str, Any]], n: int
+    runs: list[dict[str, Any]],
+    t: int,
+    metrics: dict[str, Any],
+    last: list[dict[str, Any]],
+    slots: int,
+    n: int,
 ) -> list[dict[str, Any]]:
     """One row a run; bits and time are summed on the host in double precision."""
     rows = []
     for r, run in enumerate(runs):
         values = {k: np.asarray(v).reshape(-1)[r].item() for k, v in metrics.items() if k != "bits"}
-        high, low = np.asarray(metrics["bits"]).reshape(len(runs), 2, n)[r].astype(float).sum(axis=1)
+        high, low = np.asarray(metrics["bits"]).reshape(len(runs), 2, slots)[r].astype(float).sum(axis=1)
         total = high * 2.0**20 + low + (last[r]["bits_total"] if last else 0.0)
         elapsed = values.pop("time") + (last[r]["time"] if last else 0.0)
         values |= {"round": t, "time": elapsed, "bits_node": total / n, "bits_total": total}

@@ -176,7 +176,7 @@ def test_graphs_on_which_they_are_not_valid_are_refused_by_name(algorithm):
     name = algorithm.__name__
     with pytest.raises(ValueError, match=f"'{name}' needs a topology that is symmetric; 'static_exp"):
         run(algorithm, tp.static_exponential(N))
-    with pytest.raises(ValueError, match=f"'{name}' needs every node in every round"):
+    with pytest.raises(ValueError, match=f"'{name}' needs every node and link in every round"):
         run(algorithm, participation=0.5)
     if algorithm is not adom_plus:
         with pytest.raises(ValueError, match=f"'{name}' needs a topology that is fixed; 'changing'"):

@@ -111,7 +111,7 @@ def test_graphs_on_which_they_are_not_valid_are_refused_by_name(algorithm):
         simulate(algorithm(), PROBLEM, DIRECTED, rounds=1)
     with pytest.raises(ValueError, match=f"'{algorithm.__name__}' needs a topology that is .*fixed"):
         simulate(algorithm(), least_squares(8), CHANGING, rounds=1)
-    with pytest.raises(ValueError, match=f"'{algorithm.__name__}' needs every node in every round"):
+    with pytest.raises(ValueError, match=f"'{algorithm.__name__}' needs every node and link in every round"):
         simulate(algorithm(), PROBLEM, GRAPHS["ring"], rounds=1, participation=0.5)
 
 

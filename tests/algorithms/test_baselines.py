@@ -275,7 +275,7 @@ def test_directed_graphs_are_refused_by_what_needs_symmetric_weights(factory):
 def test_changing_graphs_and_sleepers_are_refused_by_primal_dual_methods(factory):
     name = name_of(factory)
     refuse(factory, MIRROR, rf"'{name}' needs a topology that is fixed; 'star and ring in turns' is")
-    refuse(factory, RING, rf"'{name}' needs every node in every round", participation=0.5)
+    refuse(factory, RING, rf"'{name}' needs every node and link in every round", participation=0.5)
 
 
 @pytest.mark.parametrize("factory", DOUBLY, ids=name_of)
@@ -292,7 +292,9 @@ def test_row_stochastic_weights_are_refused_by_push_methods(factory):
 
 @pytest.mark.parametrize("factory", [gossip_pga, slowmo], ids=name_of)
 def test_exact_averages_need_everyone_and_a_plain_channel(factory):
-    refuse(factory, RING, rf"'{name_of(factory)}' needs every node in every round", participation=0.5)
+    refuse(
+        factory, RING, rf"'{name_of(factory)}' needs every node and link in every round", participation=0.5
+    )
     refuse(factory, RING, "brings its own channel needs channel: linear, without losses", channel=linear(0.1))
 
 

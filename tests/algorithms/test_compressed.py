@@ -328,7 +328,7 @@ OWN = [beer, choco_sgd, deep_squeeze, lead, power_gossip_sgd, relay_sgd]
         ({"algorithm": relay_sgd, "topology": RING}, "'relay_sgd' needs a topology that is tree; 'ring' is"),
     ]
     + [
-        ({"algorithm": dsgd, "channel": make(), "participation": 0.5}, f"{make.__name__!r} needs every node in every")
+        ({"algorithm": dsgd, "channel": make(), "participation": 0.5}, f"{make.__name__!r} needs every node and link")
         for make in (choco, error_feedback, power_gossip)
     ]
     + [

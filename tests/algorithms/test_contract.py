@@ -85,7 +85,7 @@ def plain_round(params, dtype, asked):
     table = tp.edge_table(COMPLETE)
     made = Round(
         t=jnp.int32(0), key=jax.random.key(0), grad=grad, open=lambda message: (), mix=mix,
-        active=jnp.ones(N, bool), require=lambda who, *words: None,
+        active=jnp.ones(N, bool), clients=N, require=lambda who, *words: None,
         fact=fact, edges=edges,
         over=lambda channel: made, prox=lambda v, scale: v, conjugate=lambda y: y,
     )  # fmt: skip

@@ -193,7 +193,7 @@ def test_other_graphs_are_refused_by_name(algorithm):
 
 @pytest.mark.parametrize("algorithm", [fedopt, scaffold, proxskip])
 def test_sleeping_nodes_are_refused(algorithm):
-    with pytest.raises(ValueError, match=f"'{algorithm.__name__}' needs every node in every round"):
+    with pytest.raises(ValueError, match=f"'{algorithm.__name__}' needs every node and link in every round"):
         simulate(algorithm(), PROBLEM, COMPLETE, rounds=1, participation=0.5)
 
 

@@ -464,11 +464,11 @@ def test_a_value_that_is_not_finite_is_flagged_without_a_loss():
         ),
         (
             {"algorithm": "chebyshev_gossip", "topology": "ring", "participation": 0.5},
-            "'chebyshev_gossip' needs every node in every round; set participation to null",
+            "'chebyshev_gossip' needs every node and link in every round; set participation and faults to null",
         ),
         (
             {"algorithm": "second_order_gossip", "topology": "ring", "participation": 0.5},
-            "'second_order_gossip' needs every node in every round; set participation to null",
+            "'second_order_gossip' needs every node and link in every round; set participation and faults to null",
         ),
         (
             {"algorithm": "push_sum", "topology": {"name": "star", "weights": "uniform_neighbour"}},

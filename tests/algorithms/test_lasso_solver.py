@@ -227,5 +227,5 @@ def test_bad_options_and_graphs_are_refused():
         simulate(network_lasso(), PROBLEM, tp.one_peer_exponential(N), rounds=1)
     with pytest.raises(ValueError, match="proximal step"):
         simulate(network_lasso(), quadratic(N)._replace(prox=None), tp.ring(N), rounds=1)
-    with pytest.raises(ValueError, match="every node in every round"):
+    with pytest.raises(ValueError, match="every node and link in every round"):
         simulate(network_lasso(), PROBLEM, tp.ring(N), rounds=1, participation=0.5)
