@@ -42,6 +42,8 @@ class Round(NamedTuple):
       key: a key of this round; the same for every algorithm with the same seed.
       grad: `(params [n, ...], key, nodes=None) -> (loss [n], grads [n, ...])`; each node on a minibatch of
         its own data. `nodes` `[s]` picks a cohort: params and results then lead with s.
+      full_grad: `params [n, ...] -> (loss [n], grads [n, ...])` on all of each node's data; raises `ValueError` where
+        the problem has no such thing.
       open: `message [n, ...] -> link`: the channel's state for messages of this shape.
       mix: `(link, message) -> (received [n, ...], link, bits [n])`: what each node makes of what it got.
       active: `[n]` bool, who takes part in this round.
@@ -65,6 +67,7 @@ class Round(NamedTuple):
     t: jax.Array
     key: Key
     grad: Callable[..., tuple[jax.Array, Tree]]
+    full_grad: Callable[[Tree], tuple[jax.Array, Tree]]
     open: Callable[[Tree], Any]
     mix: Callable[[Any, Tree], tuple[Tree, Any, jax.Array]]
     active: jax.Array
@@ -435,6 +438,7 @@ class Problem(NamedTuple):
       starts: `[n, ...]` the nodes' own first models, which then replace draws of `init`; None draws.
       prox: `(v, scale, local, shared) -> argmin_x fᵢ(x) + ‖x − v‖² / (2 scale)`, or None.
       conjugate: `(y, local, shared) -> ∇fᵢ*(y) = argmin_x fᵢ(x) − ⟨y, x⟩`, or None.
+      exact: `(params, local, shared) -> []`, fᵢ on all of the node's data; None where there is no such thing.
       poisoned: `Poison -> (loss, evaluate)`: the same with Byzantine nodes (`local["byzantine"]`, a bool a node)
         training on poisoned samples, and with `attack_success` among the held-out metrics; None where samples have
         no labels.
@@ -455,6 +459,7 @@ class Problem(NamedTuple):
     starts: Tree | None = None
     prox: Callable[[Tree, Scalar, Tree, Tree], Tree] | None = None
     conjugate: Callable[[Tree, Tree, Tree], Tree] | None = None
+    exact: Callable[[Tree, Tree, Tree], jax.Array] | None = None
     poisoned: Callable[[Poison], tuple[Callable[..., Any], Callable[..., Any] | None]] | None = None
 
 

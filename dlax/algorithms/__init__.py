@@ -25,6 +25,7 @@ from dlax.algorithms.dmsgd import dmsgd
 from dlax.algorithms.dsgd import dsgd
 from dlax.algorithms.exact_diffusion import exact_diffusion
 from dlax.algorithms.extra import extra
+from dlax.algorithms.fedamd import fedamd
 from dlax.algorithms.fedavg import fedavg
 from dlax.algorithms.fedopt import fedopt
 from dlax.algorithms.fedprox import fedprox
@@ -63,6 +64,7 @@ ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "fedprox": fedprox,
     "fedopt": fedopt,
     "scaffold": scaffold,
+    "fedamd": fedamd,
     "proxskip": proxskip,
     "decentralized_proxskip": decentralized_proxskip,
     "dlm": dlm,
@@ -123,6 +125,7 @@ __all__ = [
     "dsgd",
     "exact_diffusion",
     "extra",
+    "fedamd",
     "fedavg",
     "fedopt",
     "fedprox",

@@ -76,7 +76,7 @@ def average_of(values: Any) -> Problem:
     return Problem(
         n, _zeros(dim), _loss, {"v": v}, {}, _objective,
         optimum={"x": mean}, minimum=minimum, starts={"x": v},
-        prox=_prox, conjugate=_conjugate,
+        prox=_prox, conjugate=_conjugate, exact=_exact,
     )  # fmt: skip
 
 
@@ -93,6 +93,11 @@ def _zeros(dim: int) -> Callable[[Key], Tree]:
 
 def _loss(params: Tree, key: Key, local: Tree, shared: Tree) -> jax.Array:
     del key, shared
+    return 0.5 * jnp.sum(jnp.square(params["x"] - local["v"]))
+
+
+def _exact(params: Tree, local: Tree, shared: Tree) -> jax.Array:
+    del shared
     return 0.5 * jnp.sum(jnp.square(params["x"] - local["v"]))
 
 

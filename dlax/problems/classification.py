@@ -10,6 +10,7 @@ from dlax.problems.finite_sum import (
     NodeWeights,
     check_batch_size,
     evaluator,
+    exact_loss,
     hold_out,
     keep_samples,
     lay_out,
@@ -87,5 +88,6 @@ def classification(
         held=hold_out(dataset, held_out, seed),
         table=samples.table,
         on_cpu=network.on_cpu,
+        exact=exact_loss(network.apply, loss, most),
         poisoned=poisoner(network.apply, loss, predict, batch_size, most, dataset.num_classes),
     )

@@ -131,6 +131,14 @@ def local_loss(
     return value
 
 
+def exact_loss(
+    apply: Callable[[Tree, jax.Array], jax.Array], loss: SampleLoss, most: int
+) -> Callable[[Tree, Tree, Tree], jax.Array]:
+    """fᵢ on all samples of the node: `(params, local, shared) -> []`; see `local_loss`."""
+    whole = local_loss(apply, loss, None, most)
+    return lambda params, local, shared: whole(params, None, local, shared)
+
+
 def global_objective(
     apply: Callable[[Tree, jax.Array], jax.Array], loss: SampleLoss
 ) -> Callable[[Tree, Tree, Tree], jax.Array]:

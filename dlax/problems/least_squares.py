@@ -78,6 +78,10 @@ def least_squares(
             A, b = A[drawn], b[drawn]
         return 0.5 * jnp.mean(jnp.square(A @ params["x"] - b))
 
+    def exact(params: Tree, local: Tree, shared: Tree) -> jax.Array:
+        del shared
+        return 0.5 * jnp.mean(jnp.square(local["A"] @ params["x"] - local["b"]))
+
     def objective(params: Tree, local: Tree, shared: Tree) -> jax.Array:
         del shared
         return 0.5 * jnp.mean(jnp.square(local["A"] @ params["x"] - local["b"]))
@@ -99,4 +103,5 @@ def least_squares(
     return Problem(
         n, init, loss, {"A": A, "b": b}, {}, objective,
         optimum={"x": optimum}, minimum=minimum, prox=prox, conjugate=conjugate if samples >= dim else None,
+        exact=exact,
     )  # fmt: skip

@@ -110,5 +110,5 @@ def quadratic(
 
     return Problem(
         n, init, loss, local, shared, objective,
-        optimum={"x": optimum}, minimum=0.0, prox=prox, conjugate=conjugate,
+        optimum={"x": optimum}, minimum=0.0, prox=prox, conjugate=conjugate, exact=exact,
     )  # fmt: skip

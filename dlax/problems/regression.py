@@ -29,6 +29,7 @@ from dlax.problems.finite_sum import (
     check_batch_size,
     decode,
     evaluator,
+    exact_loss,
     global_objective,
     hold_out,
     lay_out,
@@ -217,6 +218,7 @@ def _problem(n, init, apply, loss, predict, samples, dataset, batch_size, soluti
         table=samples.table,
         on_cpu="chunks",
         prox=prox,
+        exact=exact_loss(apply, loss, most),
         poisoned=poisoner(apply, loss, predict, batch_size, most, dataset.num_classes),
     )
 

@@ -24,6 +24,7 @@ from dlax.simulate.program import (
     Hyper,
     block_of,
     first_params,
+    full_gradients,
     functions,
     gradients,
     gradients_of,
@@ -224,6 +225,9 @@ class CohortProgram:
             data_key = stream(key, "data")
             return gradients(self.problem, self.execution, params, clients, local, arrays, data_key)
 
+        def full_grad(params: Tree) -> tuple[jax.Array, Tree]:
+            return full_gradients(self.problem, self.execution, params, local, arrays)
+
         def mix(link: Any, message: Tree) -> tuple[Tree, Any, jax.Array]:
             received, link, up = channel.mix(link, message, star_of(size, present, channel_key, dtype))
             if channel.faces and not channel.plain:  # it counted a message to every other member
@@ -251,6 +255,7 @@ class CohortProgram:
             t=t,
             key=stream(key, "algorithm"),
             grad=grad,
+            full_grad=full_grad,
             open=lambda message: channel.open(message, star_of(size, None, channel_key, dtype)),
             mix=mix,
             active=jnp.ones(size, bool) if present is None else present,

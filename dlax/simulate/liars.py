@@ -64,7 +64,9 @@ def _poison(problem: Problem, attack: Attack) -> Problem:
     if problem.poisoned is None:
         raise ValueError("attack: poisons labelled samples, and the problem has none")
     loss, evaluate = _poisoned(problem.poisoned, attack.poison)
-    return problem._replace(loss=loss, evaluate=evaluate, prox=_clean_only, conjugate=_clean_only)
+    return problem._replace(
+        loss=loss, evaluate=evaluate, prox=_clean_only, conjugate=_clean_only, exact=_clean_only
+    )
 
 
 def _clean_only(*arguments: Any) -> Any:

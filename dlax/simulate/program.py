@@ -96,6 +96,7 @@ class Functions(NamedTuple):
     evaluate: Callable[..., Any] | None
     prox: Callable[..., Any] | None
     conjugate: Callable[..., Any] | None
+    exact: Callable[..., Any] | None
 
 
 class MissingFact(Exception):  # noqa: N818 - a question, not an error
@@ -307,6 +308,9 @@ class Program:
             local = local_arrays if nodes is None else jax.tree.map(lambda leaf: leaf[nodes], local_arrays)
             return gradients(self.problem, self.execution, params, ids, local, arrays, stream(key, "data"))
 
+        def full_grad(params: Tree) -> tuple[jax.Array, Tree]:
+            return full_gradients(self.problem, self.execution, params, arrays.local, arrays)
+
         def prox(v: Tree, scale: Any) -> Tree:
             step = self._known("proximal step", self.problem.prox)
             scales = jnp.broadcast_to(jnp.asarray(scale, _dtype(arrays)), (n,))
@@ -362,6 +366,7 @@ class Program:
             t=t,
             key=stream(key, "algorithm"),
             grad=grad,
+            full_grad=full_grad,
             **through(channel),
             active=jnp.ones(n, bool) if active is None else active,
             clients=n,
@@ -444,11 +449,33 @@ def gradients(
         node_key = jax.random.fold_in(key, node)
         return jax.value_and_grad(problem.loss)(params, node_key, local, arrays.shared)
 
+    return _over_nodes(one, (params, nodes, local), execution)
+
+
+def full_gradients(
+    problem: Functions, execution: Execution, params: Tree, local: Tree, arrays: Arrays
+) -> tuple[jax.Array, Tree]:
+    """Losses `[s]` and gradients `[s, ...]` of nodes with these data, on all of them."""
+    exact = problem.exact
+    if exact is None:
+        raise ValueError(
+            "the algorithm needs gradients on all of a node's data, which the problem does not have"
+        )
+
+    def one(args: tuple[Tree, Tree]) -> tuple[jax.Array, Tree]:
+        return jax.value_and_grad(exact)(*args, arrays.shared)
+
+    # Whole data sets at once would fill the memory: a few nodes at a time, whatever the execution.
+    return _over_nodes(one, (params, local), "map" if execution == "map" else "chunks")
+
+
+def _over_nodes(one: Callable[[Any], Any], arguments: Any, execution: Execution) -> Any:
+    """A function of one node over all rows of its arguments."""
     if execution == "map":
-        return jax.lax.map(one, (params, nodes, local))
-    if execution == "chunks" and len(nodes) > _CHUNK:
-        return jax.lax.map(one, (params, nodes, local), batch_size=_CHUNK)
-    return jax.vmap(one)((params, nodes, local))
+        return jax.lax.map(one, arguments)
+    if execution == "chunks" and tree.num_nodes(arguments) > _CHUNK:
+        return jax.lax.map(one, arguments, batch_size=_CHUNK)
+    return jax.vmap(one)(arguments)
 
 
 def first_params(problem: Functions, n: int, start: Start, key: Key, arrays: Arrays) -> Tree:
@@ -503,7 +530,13 @@ def measure(
 def functions(problem: Problem) -> Functions:
     """The callables of a problem that the compiled program is made of."""
     return Functions(
-        problem.init, problem.loss, problem.objective, problem.evaluate, problem.prox, problem.conjugate
+        problem.init,
+        problem.loss,
+        problem.objective,
+        problem.evaluate,
+        problem.prox,
+        problem.conjugate,
+        problem.exact,
     )
 
 

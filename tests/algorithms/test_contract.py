@@ -57,7 +57,11 @@ def nested_problem():
         return jax.tree.map(lambda leaf: leaf / 2 + local["shift"], y)
 
     local = {"shift": np.arange(4.0)}
-    return Problem(N, init, loss, local, {}, objective, prox=prox, conjugate=conjugate)
+
+    def exact(params, local, shared):
+        return sum(jnp.sum((leaf - local["shift"]) ** 2) for leaf in jax.tree.leaves(params))
+
+    return Problem(N, init, loss, local, {}, objective, prox=prox, conjugate=conjugate, exact=exact)
 
 
 NESTED = nested_problem()
@@ -85,7 +89,8 @@ def plain_round(params, dtype, asked):
     table = tp.edge_table(COMPLETE)
     made = Round(
         t=jnp.int32(0), key=jax.random.key(0), grad=grad, open=lambda message: (), mix=mix,
-        active=jnp.ones(N, bool), clients=N, require=lambda who, *words: None,
+        active=jnp.ones(N, bool), clients=N, full_grad=lambda params: grad(params, None),
+        require=lambda who, *words: None,
         fact=fact, edges=edges,
         over=lambda channel: made, prox=lambda v, scale: v, conjugate=lambda y: y,
     )  # fmt: skip
