@@ -10,6 +10,7 @@ import pydantic
 import yaml
 
 from dlax import registry
+from dlax.simulate.pace import Barrier, Law
 from dlax.simulate.program import Start
 from dlax.types import Knowledge
 
@@ -35,6 +36,14 @@ class _Clock(pydantic.BaseModel):
     latency: float = pydantic.Field(default=0.0, ge=0, description="simulated time until a message arrives")
     bandwidth: float = pydantic.Field(
         default=float("inf"), gt=0, description="bits a node sends per unit of time"
+    )
+    law: Law = pydantic.Field(default="constant", description="how the time of gradients varies")
+    sigma: float = pydantic.Field(default=0.5, ge=0, description="by how much, of normal and log_normal")
+    stragglers: float = pydantic.Field(default=0.0, ge=0, le=1, description="chance of a node to be slow")
+    slowdown: float = pydantic.Field(default=5.0, gt=0, description="how many times as long stragglers take")
+    barrier: Barrier = pydantic.Field(default="all", description="whom a node waits for")
+    speeds: str | None = pydantic.Field(
+        default=None, description="a table of each node's time for a gradient, columns node and seconds"
     )
 
 

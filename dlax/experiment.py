@@ -19,6 +19,7 @@ from dlax.results import Result, last_round
 from dlax.simulate import Clock, Snapshot, run_cohorts, run_events, run_rounds
 from dlax.simulate.cohorts import Crowd
 from dlax.simulate.liars import under_attack
+from dlax.simulate.pace import pace_of, speeds
 from dlax.simulate.program import Hyper
 from dlax.topology import Topology
 from dlax.types import Asynchronous, Pieces, Placement, Problem, Sampling
@@ -191,6 +192,7 @@ def _build(experiment: Experiment) -> tuple[Recipe, dict[str, list[float]], Prob
     faults = pieces.faults
     if faults is not None:  # what does not fit shows before a run directory is made
         _with_path("faults", lambda: faults.prepare(topology or Crowd(problem.n)))
+    pace_of(_clock(experiment), problem.n)
     if experiment.cohort is not None:
         _with_path("cohort", lambda: _sampling(experiment).prepare(problem))
     if experiment.byzantine is not None and topology is not None:
@@ -221,7 +223,7 @@ def _simulate(
         return run_cohorts(
             recipe, problem, _sampling(experiment), rounds=experiment.rounds,
             eval_every=int(experiment.eval_every), execution=experiment.execution,
-            clock=Clock(**experiment.clock.model_dump()), **shared,
+            clock=_clock(experiment), **shared,
         )  # fmt: skip
     assert topology is not None
     shared["start"] = experiment.start
@@ -238,11 +240,19 @@ def _simulate(
         eval_every=int(experiment.eval_every),
         participation=experiment.participation,
         execution=experiment.execution,
-        clock=Clock(**experiment.clock.model_dump()),
+        clock=_clock(experiment),
         byzantine=None if experiment.byzantine is None else _placement(experiment),
         knowledge=experiment.knowledge,
         **shared,
     )
+
+
+def _clock(experiment: Experiment) -> Clock:
+    options = experiment.clock.model_dump()
+    path = options.pop("speeds")
+    if path is not None:
+        options["gradient"] = options["gradient"] * speeds(path, experiment.nodes)
+    return Clock(**options)
 
 
 def _sampling(experiment: Experiment) -> Sampling:

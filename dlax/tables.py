@@ -5,7 +5,10 @@ import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def to_csv(rows: Sequence[dict[str, Any]]) -> str:
@@ -51,3 +54,32 @@ def _number(text: str) -> int | float | str:
         except ValueError:
             continue
     return text
+
+
+def read_table(path: str, who: str, columns: tuple[str, ...]) -> "pd.DataFrame":
+    """A table that a user gives, from a CSV file or one that ends in .parquet.
+
+    Args:
+      path: of the file.
+      who: asks for it, for errors.
+      columns: that it must have.
+
+    Raises:
+      ValueError: if there is no such file, it is no table, or a column is missing.
+    """
+    import pandas as pd
+
+    if not Path(path).is_file():
+        raise ValueError(f"{who}: path: there is no file {path!r}")
+    try:
+        table = pd.read_parquet(path) if path.endswith(".parquet") else pd.read_csv(path)
+    except ImportError:
+        raise ValueError(
+            f'{who}: parquet files need the extra "traffic": pip install "dlax[traffic]"'
+        ) from None
+    except Exception as error:  # whatever the parsers raise
+        raise ValueError(f"{who}: {path} is no table: {error}") from None
+    for name in columns:
+        if name not in table:
+            raise ValueError(f"{who}: {path}: column {name!r} is missing; there are {', '.join(table)}")
+    return table

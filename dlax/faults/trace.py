@@ -1,6 +1,5 @@
 """Availability from a file, and to one: what happened can be replayed."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -9,6 +8,7 @@ import numpy as np
 
 from dlax import mixing
 from dlax.simulate.streams import round_key, stream
+from dlax.tables import read_table
 from dlax.topology import Topology
 from dlax.types import Fault, Outage, Site
 
@@ -108,21 +108,7 @@ def record(fault: Fault, topology: Topology, *, rounds: int, seed: int = 0) -> "
 
 def _read(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rounds, nodes and states (their places in `STATES`) of a table, by round."""
-    import pandas as pd
-
-    if not Path(path).is_file():
-        raise ValueError(f"trace: path: there is no file {path!r}")
-    try:
-        table = pd.read_parquet(path) if path.endswith(".parquet") else pd.read_csv(path)
-    except ImportError:
-        raise ValueError(
-            'trace: parquet files need the extra "traffic": pip install "dlax[traffic]"'
-        ) from None
-    except Exception as error:  # whatever the parsers raise
-        raise ValueError(f"trace: {path} is no table: {error}") from None
-    missing = [name for name in ("round", "node", "state") if name not in table]
-    if missing:
-        raise ValueError(f"trace: {path}: column {missing[0]!r} is missing; there are {', '.join(table)}")
+    table = read_table(path, "trace", ("round", "node", "state"))
     for name in ("round", "node"):
         if not (np.issubdtype(table[name].dtype, np.integer) and (table[name] >= 0).all()):
             raise ValueError(f"trace: {path}: column {name!r} must hold whole numbers that are at least 0")

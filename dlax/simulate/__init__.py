@@ -7,7 +7,8 @@ from typing import Any
 from dlax.results import Result
 from dlax.simulate.cohorts import run_cohorts
 from dlax.simulate.events import run_events
-from dlax.simulate.rounds import Clock, Snapshot, run_rounds, simulate
+from dlax.simulate.pace import Clock
+from dlax.simulate.rounds import Snapshot, run_rounds, simulate
 from dlax.simulate.streams import STREAMS, stream
 from dlax.simulate.unroll import Unrolled, unroll
 

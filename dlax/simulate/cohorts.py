@@ -16,10 +16,11 @@ import numpy as np
 from dlax import mixing, tree
 from dlax.results import Result
 from dlax.simulate.compiled import compile_program, place_arrays
+from dlax.simulate.pace import Clock, Pace, pace_of, work_time
 from dlax.simulate.program import (
     Arrays,
+    Beside,
     Carry,
-    Clock,
     Functions,
     Hyper,
     block_of,
@@ -89,6 +90,7 @@ class CohortProgram:
       sampling: how cohorts are drawn.
       n: N, the number of clients.
       execution: over the cohort.
+      pace: how simulated time passes.
     """
 
     build: Callable[[Hyper], Pieces]
@@ -96,6 +98,7 @@ class CohortProgram:
     sampling: Sampling
     n: int
     execution: Execution
+    pace: Pace
 
     def init(self, key: Key, hyper: Hyper, arrays: Arrays) -> Carry:
         """Draws the first model and starts the algorithm on all clients; for one run."""
@@ -107,7 +110,7 @@ class CohortProgram:
         first = {
             name: jax.tree.map(lambda leaf: leaf[:1], getattr(state, name)) for name in self._server(pieces)
         }
-        return Carry(state._replace(**first), jnp.int32(-1), memory)
+        return Carry(state._replace(**first), jnp.int32(-1), Beside(memory))
 
     def block(
         self, start: jax.Array, stop: jax.Array, carry: Carry, key: Key, hyper: Hyper, arrays: Arrays
@@ -116,8 +119,8 @@ class CohortProgram:
         pieces = self.build(hyper)
         server = self._server(pieces)
 
-        def step(t: jax.Array, state: Any, memory: Any) -> tuple[Any, Any, Info]:
-            awake = None
+        def step(t: jax.Array, state: Any, beside: Beside) -> tuple[Any, Beside, Info]:
+            awake, memory = None, beside.faults
             if pieces.faults is not None:
                 outage, memory = pieces.faults.step(memory, self._site(t, key, arrays))
                 masks = [~mask for mask in (outage.gone, outage.asleep) if mask is not None]
@@ -154,9 +157,11 @@ class CohortProgram:
                 work = jnp.broadcast_to(gradients_of(info), (size,))
                 memory = pieces.faults.after(memory, *self._spread(clients, present, work, info["bits"]))
             there = None if awake is None else present
-            return state, memory, self._totals(info, arrays, there, present)
+            time = work_time(self.pace, arrays.clock, t, key, clients, gradients_of(info))
+            totals = self._totals(info, time, clients, arrays, there, present)
+            return state, Beside(memory), totals
 
-        def evaluate(state: Any, memory: Any) -> tuple[Info, Info]:
+        def evaluate(state: Any, beside: Beside) -> tuple[Info, Info]:
             metrics, _ = measure(self.problem, state.params, arrays)
             dull = ("consensus", *(name for name in metrics if name.endswith(("_worst", "_best"))))
             return {name: value for name, value in metrics.items() if name not in dull}, {}
@@ -183,12 +188,20 @@ class CohortProgram:
         awake = jnp.zeros(self.n, bool).at[clients].set(present)
         return awake, *(jnp.zeros(self.n, each.dtype).at[clients].set(each) for each in numbers)
 
-    def _totals(self, info: Info, arrays: Arrays, there: jax.Array | None, present: jax.Array) -> Info:
+    def _totals(
+        self,
+        info: Info,
+        time: jax.Array,
+        clients: jax.Array,
+        arrays: Arrays,
+        there: jax.Array | None,
+        present: jax.Array,
+    ) -> Info:
         """What a round adds to the sums of its block; numbers are averaged over clients that took part."""
         clock, dtype = arrays.clock, arrays.clock["gradient"].dtype
-        bits = info["bits"]
-        time = jnp.max(gradients_of(info)) * clock["gradient"] + 2 * clock["latency"]
-        time = time + jnp.max(bits) / clock["bandwidth"]
+        bits, bandwidth = info["bits"], clock["bandwidth"]
+        busy = time + bits / (bandwidth if bandwidth.ndim == 0 else bandwidth[clients])
+        time = jnp.max(jnp.where(present, busy, 0)) + 2 * clock["latency"]
 
         def average(values: Any) -> jax.Array:
             if jnp.shape(values)[:1] != present.shape:
@@ -323,8 +336,8 @@ def run_cohorts(
 ) -> Result:
     """Runs an algorithm with a server on N = `problem.n` clients, s of them a round.
 
-    Bits are what the cohort sends to the server and what comes back, an uncompressed message each. A round takes the
-    time of the slowest gradient count, two latencies, and the most bits of a client over the bandwidth.
+    Bits are what the cohort sends to the server and what comes back, an uncompressed message each. A round takes as
+    long as the slowest client works and sends, and two latencies.
 
     Args:
       build: hyper-parameters of one run -> algorithm, channel, faults, as in `run_rounds`.
@@ -363,12 +376,15 @@ def run_cohorts(
         pieces = build({name: jnp.asarray(each[0], dtype) for name, each in hyper.items()})
         if pieces.attack is not None:
             raise ValueError("attack: cohorts have none yet; take the rounds clock and the complete graph")
-        arrays = place_arrays(problem, sampling.prepare(problem), None, clock, dtype)
+        pace, numbers = pace_of(clock, problem.n)
+        if pace.barrier != "all" or numbers["latency"].ndim:
+            raise ValueError("clock: barrier 'neighbours' and latencies of edges need a graph")
+        arrays = place_arrays(problem, sampling.prepare(problem), None, numbers, dtype)
         if pieces.faults is not None:
             prepared = pieces.faults.prepare(Crowd(problem.n))
             arrays = arrays._replace(faults=jax.tree.map(jnp.asarray, prepared))
         program = CohortProgram(
-            build, functions(problem), sampling, problem.n, choose_execution(execution, problem)
+            build, functions(problem), sampling, problem.n, choose_execution(execution, problem), pace
         )
         runs, keys, values = runs_of(seeds, hyper, dtype)
         columns = set(hyper if swept is None else swept) | {"seed"}

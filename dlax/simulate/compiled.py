@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlax.simulate.program import Arrays, Carry, Clock, MissingArrays, MissingFact, Program
+from dlax.simulate.program import Arrays, Carry, MissingArrays, MissingFact, Program
 from dlax.topology import Topology, edge_table
 from dlax.types import Problem
 
@@ -137,7 +137,7 @@ def known_fact(name: str) -> str:
 
 
 def place_arrays(
-    problem: Problem, tables: Any, participation: float | None, clock: Clock, dtype: type
+    problem: Problem, tables: Any, participation: float | None, clock: dict[str, Any], dtype: type
 ) -> Arrays:
     """Everything a run reads, on the device."""
 
@@ -151,7 +151,7 @@ def place_arrays(
         tables=jax.tree.map(place, tables),
         optimum=None if problem.optimum is None else jax.tree.map(place, problem.optimum),
         minimum=None if problem.minimum is None else place(np.float64(problem.minimum)),
-        clock={name: place(np.float64(value)) for name, value in vars(clock).items()},
+        clock={name: place(np.float64(value)) for name, value in clock.items()},
         participation=None if participation is None else place(np.float64(participation)),
         starts=None if problem.starts is None else jax.tree.map(place, problem.starts),
         facts={},

@@ -17,10 +17,10 @@ from dlax import tree
 from dlax.results import METRICS, Result
 from dlax.simulate.compiled import Compiled, find_compiled, keep_compiled, place_arrays
 from dlax.simulate.layers import Block, Slots, few_sizes, pack, stack, widths
+from dlax.simulate.pace import Clock, pace_of
 from dlax.simulate.program import (
     Arrays,
     Carry,
-    Clock,
     Functions,
     Hyper,
     Start,
@@ -235,7 +235,7 @@ def run_events(
         dtype = np.float64 if precision == "float64" else np.float32
         timing = build({name: values[0] for name, values in hyper.items()}).timing(topology)
         program = EventProgram(build, functions(problem), n, start)
-        arrays = place_arrays(problem, {}, None, Clock(), dtype)
+        arrays = place_arrays(problem, {}, None, pace_of(Clock(), n)[1], dtype)
         arrays = arrays._replace(facts={k: jnp.asarray(v, dtype) for k, v in timing.facts.items()})
         runs, keys, values = runs_of(seeds, hyper, dtype)
         lists = {seed: timing.draw(duration, generator(seed)) for seed in seeds}

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from dlax import mixing, tree
 from dlax.channel import attacked
 from dlax.simulate import outages
+from dlax.simulate.pace import EVEN, Pace, elapsed
 from dlax.simulate.streams import round_key, stream
 from dlax.types import (
     Channel,
@@ -38,23 +39,6 @@ _EVALUATIONS_DEFAULT = 32
 _CHUNK = 16  # nodes of "chunks": their minibatches are gathered into cache and used there
 
 
-@dataclass(frozen=True)
-class Clock:
-    """What a round costs in simulated time.
-
-        time of a round = gradients · gradient + latency + (most bits sent by a node) / bandwidth
-
-    Attributes:
-      gradient: time of one minibatch gradient; 1 makes it the unit.
-      latency: time until a message arrives.
-      bandwidth: bits per unit of time that a node can send.
-    """
-
-    gradient: float = 1.0
-    latency: float = 0.0
-    bandwidth: float = float("inf")
-
-
 class Arrays(NamedTuple):
     """Everything a run reads and does not change; arguments of the compiled program, never constants.
 
@@ -65,7 +49,7 @@ class Arrays(NamedTuple):
       tables: the mixing kernel's arrays.
       optimum: one model, or None.
       minimum: `[]`, or None.
-      clock: `gradient`, `latency` and `bandwidth`, each `[]`.
+      clock: the numbers of a `Clock`.
       participation: `[]`, the probability that a node takes part in a round, or None.
       starts: the nodes' own first models `[n, ...]`, or None.
       facts: what the topology knows and the algorithm asked for: numbers `[]`, the table of its edges.
@@ -115,18 +99,30 @@ class MissingArrays(Exception):  # noqa: N818 - likewise
         self.prepare = prepare
 
 
+class Beside(NamedTuple):
+    """What the engine remembers of a run.
+
+    Attributes:
+      faults: what the faults remember.
+      lag: `[n]`, by how much each node's clock is behind the last one's; () where all are even.
+    """
+
+    faults: Any = ()
+    lag: Any = ()
+
+
 class Carry(NamedTuple):
     """What one block hands to the next, of one run.
 
     Attributes:
       state: the algorithm's.
       diverged: `[]` int32, the first round with a non-finite number, -1 before.
-      faults: what the faults remember.
+      beside: what the engine remembers beside it: `Beside`.
     """
 
     state: Any
     diverged: jax.Array
-    faults: Any = ()
+    beside: Any = Beside()
 
 
 @dataclass(frozen=True)
@@ -142,6 +138,7 @@ class Program:
       execution: "vmap" or "map" over nodes.
       start: "common" or "independent" draws of the nodes' first models.
       knowledge: what Byzantine nodes know.
+      pace: how simulated time passes.
     """
 
     build: Callable[[Hyper], Pieces]
@@ -152,6 +149,7 @@ class Program:
     execution: Execution
     start: Start
     knowledge: Knowledge = "everything"
+    pace: Pace = EVEN
 
     def init(self, key: Key, hyper: Hyper, arrays: Arrays) -> Carry:
         """Draws the first models and starts the algorithm; for one run."""
@@ -160,7 +158,8 @@ class Program:
         memory: Any = ()
         if pieces.faults is not None:
             memory = pieces.faults.begin(self._site(pieces.faults, jnp.int32(0), key, arrays))
-        return Carry(state, jnp.int32(-1), memory)
+        lag = () if self.pace.even else jnp.zeros(self.plan.n, _dtype(arrays))
+        return Carry(state, jnp.int32(-1), Beside(memory, lag))
 
     def first_params(self, key: Key, arrays: Arrays) -> Tree:
         """The models `[n, ...]` that a run starts from."""
@@ -246,17 +245,26 @@ class Program:
                 return Outage(), memory
             return pieces.faults.step(memory, self._site(pieces.faults, t, key, arrays))
 
-        def step(t: jax.Array, state: Any, memory: Any) -> tuple[Any, Any, Info]:
-            outage, memory = fail(memory, t)
+        def step(t: jax.Array, state: Any, beside: Beside) -> tuple[Any, Beside, Info]:
+            outage, memory = fail(beside.faults, t)
             state, info, active = self._advance(pieces, t, state, key, arrays, outage)
             if pieces.faults is not None and pieces.faults.after is not None:
                 work = jnp.broadcast_to(gradients_of(info), (self.plan.n,))
                 awake = jnp.ones(self.plan.n, bool) if active is None else active
                 memory = pieces.faults.after(memory, awake, work, info["bits"])
-            return state, memory, _totals(info, arrays, outage.gone)
+            lag, clock, bits = beside.lag, arrays.clock, info["bits"]
+            if self.pace.even:
+                time = jnp.max(gradients_of(info)) * clock["gradient"] + clock["latency"]
+                time = time + jnp.max(bits) / clock["bandwidth"]
+            else:
+                time, lag = elapsed(
+                    self.pace, clock, t, key, gradients_of(info), bits, active,
+                    lambda: self._network(t, key, arrays).table(), lag,
+                )  # fmt: skip
+            return state, Beside(memory, lag), _totals(info, time, arrays, outage.gone)
 
-        def evaluate(state: Any, memory: Any) -> tuple[Info, Info]:
-            outage, _ = fail(memory, stop)  # the network as the next round would find it
+        def evaluate(state: Any, beside: Beside) -> tuple[Info, Info]:
+            outage, _ = fail(beside.faults, stop)  # the network as the next round would find it
             metrics, nodes = measure(self.problem, state.params, arrays, outage.gone)
             if pieces.faults is not None and self.plan.order == "fixed":
                 index, weight, _ = self._network(stop, key, arrays).table()
@@ -414,7 +422,7 @@ def block_of(
         state, memory, totals = step(t, state, memory)
         return state, memory, totals | {"bits": _split(totals["bits"])}
 
-    shapes = jax.eval_shape(lambda: exact(start, carry.state, carry.faults)[2])
+    shapes = jax.eval_shape(lambda: exact(start, carry.state, carry.beside)[2])
     zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
 
     def body(t: jax.Array, loop: tuple[Carry, Info]) -> tuple[Carry, Info]:
@@ -560,15 +568,9 @@ def _dtype(arrays: Arrays) -> Any:
     return arrays.clock["gradient"].dtype
 
 
-def _totals(info: Info, arrays: Arrays, gone: jax.Array | None) -> Info:
+def _totals(info: Info, time: jax.Array, arrays: Arrays, gone: jax.Array | None) -> Info:
     """What a round adds to the sums of its block; every number an algorithm reports, averaged over nodes."""
     bits = info["bits"]
-    clock = arrays.clock
-    time = (
-        jnp.max(gradients_of(info)) * clock["gradient"]
-        + clock["latency"]
-        + jnp.max(bits) / clock["bandwidth"]
-    )
     n = len(bits)
     there = None if gone is None else _honest(~gone, arrays)
 

@@ -15,7 +15,8 @@ from dlax.channel import linear
 from dlax.results import METRICS, Result
 from dlax.simulate.compiled import Compiled, place_arrays, with_facts
 from dlax.simulate.liars import under_attack
-from dlax.simulate.program import Arrays, Carry, Clock, Hyper, Program, Start, functions
+from dlax.simulate.pace import Clock, pace_of
+from dlax.simulate.program import Arrays, Carry, Hyper, Program, Start, functions
 from dlax.topology import Topology
 from dlax.types import (
     Algorithm,
@@ -257,7 +258,8 @@ def run_rounds(
             pieces = build({name: jnp.asarray(each[0], dtype) for name, each in hyper.items()})
             honest, problem = under_attack(problem, pieces, topology, byzantine, knowledge)
         plan, tables = mixing.plan(topology, kernel=kernel, dtype=dtype)
-        arrays = place_arrays(problem, tables, participation, clock, dtype)._replace(
+        pace, numbers = pace_of(clock, problem.n)
+        arrays = place_arrays(problem, tables, participation, numbers, dtype)._replace(
             honest=None if honest is None else jnp.asarray(honest, jnp.int32),
         )
         program = Program(
@@ -269,6 +271,7 @@ def run_rounds(
             execution=choose_execution(execution, problem),
             start=start,
             knowledge=knowledge,
+            pace=pace,
         )
         runs, keys, values = runs_of(seeds, hyper, dtype)
         columns = set(hyper if swept is None else swept) | {"seed"}

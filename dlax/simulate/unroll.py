@@ -10,7 +10,8 @@ import numpy as np
 from dlax import mixing
 from dlax.channel import linear
 from dlax.simulate.compiled import compute_facts, known_fact, place_arrays
-from dlax.simulate.program import Arrays, Clock, Hyper, MissingFact, Program, Start, functions
+from dlax.simulate.pace import Clock, pace_of
+from dlax.simulate.program import Arrays, Hyper, MissingFact, Program, Start, functions
 from dlax.simulate.rounds import Ready, check_hyper, check_sizes
 from dlax.topology import Topology
 from dlax.types import Algorithm, Channel, Problem
@@ -64,7 +65,7 @@ def unroll(
         check_hyper(algorithm, hyper)
     plan, tables = mixing.plan(topology, dtype=np.float64)
     with jax.enable_x64(True):
-        arrays = place_arrays(problem, tables, None, Clock(), np.float64)
+        arrays = place_arrays(problem, tables, None, pace_of(Clock(), problem.n)[1], np.float64)
         program = Program(
             build=Ready(algorithm, channel),
             problem=functions(problem),

@@ -1,0 +1,188 @@
+"""Simulated time: the loop over nodes that wait for one another; what varies; what is refused."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import dlax
+from dlax import faults, sampling
+from dlax import topology as tp
+from dlax.algorithms import dsgd, fedavg
+from dlax.problems import quadratic
+from dlax.simulate import Clock, simulate
+from dlax.simulate.pace import pace_of, work_time
+
+pytestmark = pytest.mark.usefixtures("strict_ranks")
+
+N, ROUNDS, K = 8, 9, 2
+PROBLEM = quadratic(N, dim=3)
+BITS = 3 * 64  # of a message
+RNG = np.random.default_rng(0)
+OWN = RNG.uniform(0.5, 2.0, N)
+EDGES = RNG.uniform(0.1, 3.0, (N, N))
+
+
+def times(clock, topology, **options):
+    result = simulate(
+        dsgd(0.1, local_steps=K), PROBLEM, topology, rounds=ROUNDS, eval_every=1, clock=clock,
+        precision="float64", **options,
+    )  # fmt: skip
+    return np.array([row["time"] for row in result.rows[1:]])
+
+
+def durations(clock, rounds=ROUNDS, n=N, seed=0, gradients=K):
+    """Of the gradients of every round, from the documented key streams; `[rounds, n]`."""
+    with jax.enable_x64(True):
+        pace, numbers = pace_of(clock, n)
+        numbers = {name: jnp.asarray(value) for name, value in numbers.items()}
+        nodes = jnp.arange(n, dtype=jnp.int32)
+
+        def one(t):
+            return work_time(pace, numbers, t, jax.random.key(seed), nodes, jnp.asarray(float(gradients)))
+
+        return np.asarray(jax.jit(jax.vmap(one))(jnp.arange(rounds)))
+
+
+def loop(clock, topology, awake):
+    """When the last node is ready after every round; one node after the other."""
+    W, n = topology.dense(), topology.n
+    work, ready, ends = durations(clock), np.zeros(n), []
+    latency, bandwidth = np.broadcast_to(clock.latency, (n, n)), np.broadcast_to(clock.bandwidth, n)
+    for t in range(ROUNDS):
+        hears = [
+            [j for j in range(n) if j != i and W[i, j] and awake[t, i] and awake[t, j]] for i in range(n)
+        ]
+        sent = [BITS * sum(j in hears[i] for i in range(n)) for j in range(n)]
+        done = [ready[i] + awake[t, i] * (work[t, i] + sent[i] / bandwidth[i]) for i in range(n)]
+        new = [max([done[i], *(done[j] + latency[i, j] for j in hears[i])]) for i in range(n)]
+        ready = np.array(new) if clock.barrier == "neighbours" else np.full(n, max(new))
+        ends.append(ready.max())
+    return np.array(ends)
+
+
+CLOCKS = {
+    "neighbours": Clock(OWN, 0.3, 500.0, barrier="neighbours"),
+    "edges": Clock(OWN, EDGES, OWN * 300, barrier="neighbours"),
+    "edges, all wait": Clock(1.0, EDGES),
+    "log-normal": Clock(law="log_normal", sigma=0.8, barrier="neighbours"),
+}
+
+
+@pytest.mark.parametrize("name", CLOCKS)
+def test_time_is_the_loop_over_nodes_that_wait(name):
+    everyone = np.ones((ROUNDS, N), bool)
+    for topology in (tp.ring(N), tp.star(N)):
+        np.testing.assert_allclose(
+            times(CLOCKS[name], topology), loop(CLOCKS[name], topology, everyone), rtol=1e-12
+        )
+
+
+def test_who_sleeps_holds_up_nobody():
+    fault = faults.node_loss(0.25, 3.0, 6.0, by="degree")
+    awake = np.ones((ROUNDS, N), bool)
+    awake[3:6, :2] = False  # of a ring the first
+    clock = Clock(OWN, 0.2, barrier="neighbours")
+    np.testing.assert_allclose(
+        times(clock, tp.ring(N), faults=fault), loop(clock, tp.ring(N), awake), rtol=1e-12
+    )
+
+
+def test_a_clock_in_which_all_are_alike_is_the_formula():
+    expected = np.arange(1, ROUNDS + 1) * (K * 2.0 + 0.5 + 2 * BITS / 100.0)
+    for clock in (Clock(2.0, 0.5, 100.0), Clock(np.full(N, 2.0), 0.5, np.full(N, 100.0))):
+        np.testing.assert_allclose(times(clock, tp.ring(N)), expected, rtol=1e-12)
+
+
+def test_waiting_for_neighbours_is_never_slower_and_random_work_costs_less():
+    for law in ("normal", "exponential", "log_normal"):
+        wait, local = (
+            times(Clock(law=law, barrier=barrier), tp.ring(N))[-1] for barrier in ("all", "neighbours")
+        )
+        assert K * ROUNDS * 0.9 < local < wait
+
+
+def test_work_has_mean_one_and_stragglers_are_slow_for_the_whole_run():
+    for law in ("normal", "exponential", "log_normal"):
+        drawn = durations(Clock(law=law, sigma=0.3), rounds=400, n=50, gradients=1)
+        assert drawn.mean() == pytest.approx(1.0, abs=0.02)
+        deviation = {"normal": 0.3, "exponential": 1.0, "log_normal": np.sqrt(np.expm1(0.09))}[law]
+        assert drawn.std() == pytest.approx(deviation, rel=0.05)
+    slow = durations(Clock(stragglers=0.3, slowdown=4.0), rounds=20, n=400, gradients=1)
+    assert (slow == slow[:1]).all() and set(np.unique(slow)) == {1.0, 4.0}
+    assert (slow[0] == 4.0).mean() == pytest.approx(0.3, abs=0.07)
+
+
+def test_cohorts_wait_for_their_slowest():
+    clock = Clock(OWN, 0.25, 200.0, law="exponential")
+    result = simulate(
+        fedavg(0.1, local_steps=K), PROBLEM, cohort=sampling.uniform(size=3), rounds=ROUNDS, eval_every=1,
+        clock=clock, precision="float64",
+    )  # fmt: skip
+    from dlax.simulate.streams import round_key, stream
+
+    work, total = durations(clock), 0.0
+    for t in range(ROUNDS):
+        cohort = np.asarray(
+            sampling.subset(stream(round_key(jax.random.key(0), jnp.int32(t)), "graph"), N, 3)
+        )
+        total += work[t][cohort].max() + 2 * BITS / 200.0 + 0.5
+        assert result.rows[t + 1]["time"] == pytest.approx(total, rel=1e-12)
+
+
+def test_a_config_reads_speeds_and_resumes(tmp_path):
+    path = tmp_path / "speeds.csv"
+    path.write_text("node,seconds\n" + "".join(f"{i},{i + 1}\n" for i in range(N)))
+    config = {
+        "nodes": N, "problem": "quadratic", "topology": "ring", "algorithm": "dsgd", "rounds": 8,
+        "eval_every": 2, "clock": {"speeds": str(path), "barrier": "neighbours", "law": "exponential"},
+    }  # fmt: skip
+    whole = dlax.run(config)
+    dlax.run(config, out=tmp_path / "run", on_block=lambda snapshot: snapshot.round == 4)
+    resumed = dlax.run(config, out=tmp_path / "run", resume=True)
+    assert [row["time"] for row in whole.rows] == [row["time"] for row in resumed.rows]
+    steady = dlax.run(config | {"clock": {"speeds": str(path)}})
+    assert steady.rows[-1]["time"] == 8 * N
+
+
+@pytest.mark.parametrize(
+    ("clock", "message"),
+    [
+        ({"law": "cauchy"}, "clock.law: input should be 'constant', 'normal'"),
+        ({"stragglers": 2}, "clock.stragglers: input should be less than or equal to 1"),
+        ({"speeds": "no.csv"}, "clock.speeds: path: there is no file 'no.csv'"),
+        ({"barier": "all"}, "clock.barier: unknown option"),
+    ],
+)
+def test_mistakes_in_a_config(clock, message):
+    config = {"nodes": N, "problem": "quadratic", "topology": "ring", "algorithm": "dsgd", "rounds": 2}
+    with pytest.raises(ValueError, match=message):
+        dlax.run(config | {"clock": clock})
+
+
+@pytest.mark.parametrize(
+    ("clock", "message"),
+    [
+        (Clock(gradient=np.ones(3)), r"clock.gradient: expected a number or an array \[8\], got \[3\]"),
+        (Clock(latency=-1.0), "clock.latency: must be at least 0, got -1"),
+        (Clock(bandwidth=0.0), "clock.bandwidth: must be positive, got 0"),
+        (Clock(barrier="some"), "clock.barrier: must be one of all, neighbours, got 'some'"),
+    ],
+)
+def test_mistakes(clock, message):
+    with pytest.raises(ValueError, match=message):
+        times(clock, tp.ring(N))
+
+
+def test_a_cohort_has_no_neighbours_to_wait_for(tmp_path):
+    with pytest.raises(ValueError, match="barrier 'neighbours' and latencies of edges need a graph"):
+        simulate(
+            fedavg(0.1), PROBLEM, cohort=sampling.uniform(size=3), rounds=1, clock=Clock(barrier="neighbours")
+        )
+    path = tmp_path / "speeds.csv"
+    path.write_text("node,seconds\n0,1\n0,2\n")
+    with pytest.raises(ValueError, match="expected every node from 0 to 7 once, got 2 rows"):
+        dlax.run(
+            {"nodes": N, "problem": "quadratic", "topology": "ring", "algorithm": "dsgd", "rounds": 1,
+             "clock": {"speeds": str(path)}}
+        )  # fmt: skip
