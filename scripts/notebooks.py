@@ -7,6 +7,7 @@ Needs the extra "notebooks". The text form, `notebooks/*.py`, is what people edi
 jupytext, and any editor can run it cell by cell.
 """
 
+import os
 import sys
 import tempfile
 import time
@@ -17,13 +18,16 @@ import nbformat
 from nbclient import NotebookClient
 from traitlets.config import Config
 
-FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "notebooks"
 
 
 def execute(text: Path) -> nbformat.NotebookNode:
     """Runs every cell in a fresh kernel; raises on the first error."""
     notebook = jupytext.read(text)
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    # The kernel starts in notebooks/, where "dlax" would be whichever is installed: this checkout's comes first.
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     with tempfile.TemporaryDirectory() as folder:
         # Ports may be taken by another job before the kernel is up; files in a folder of its own are not.
         sockets = {"transport": "ipc", "connection_file": f"{folder}/kernel.json"}
@@ -36,7 +40,7 @@ def execute(text: Path) -> nbformat.NotebookNode:
             raise_on_iopub_timeout=True,
             kernel_name="python3",
             resources={"metadata": {"path": FOLDER}},
-        ).execute()
+        ).execute(env={**os.environ, "PYTHONPATH": path})
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number:02d}"  # the same from run to run
         cell.metadata.pop("execution", None)
