@@ -32,7 +32,7 @@ hence gradients to reach an error are in proportion to (settled error) · h / γ
 
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -514,18 +514,39 @@ class Build:
         return Pieces(algorithm, one_of(rules, rule), searched(number) if self.searched else fixed(number))
 
 
-def one_of(rules: list[str], number: jax.Array) -> Channel:
-    """The robust channel of one of the rules; all are computed."""
-    channels = [over_rule(rule=RULES[rule](), tolerated=F, beyond=True) for rule in rules]
-    if len(channels) == 1:
-        return channels[0]
+def one_of(names: list[str], number: jax.Array) -> Channel:
+    """The robust channel of one of the rules, by number; equal work is done once.
+
+    All rules of weights read the same inner products (the geometric median's are from the origin) and combine once,
+    with the weights of the one that was asked for; a message is one leaf.
+    """
+    if len(names) == 1:
+        return over_rule(rule=RULES[names[0]](), tolerated=F, beyond=True)
+    groups: dict[tuple[bool, bool], list[tuple[int, Rule]]] = {}
+    for place, rule in enumerate(RULES[name]() for name in names):
+        groups.setdefault((rule.weigh is None, rule.translates), []).append((place, rule))
+    channels, owner = [], np.zeros(len(names), int)
+    for k, group in enumerate(groups.values()):
+        places, rules = zip(*group, strict=True)
+        owner[list(places)] = k
+        rule = rules[0] if len(rules) == 1 else choice(rules, jnp.searchsorted(jnp.asarray(places), number))
+        channels.append(over_rule(rule=rule, tolerated=F, beyond=True))
 
     def mix(link: Any, message: Any, network: Network) -> tuple[Any, Any, jax.Array]:
-        made = [channel.mix(link, message, network) for channel in channels]
-        received = jax.tree.map(lambda *rows: jnp.stack(rows)[number], *(one[0] for one in made))
-        return received, link, made[0][2]
+        made = [channel.mix(link, tree.ravel(message), network) for channel in channels]
+        received = jnp.stack([one[0] for one in made])[jnp.asarray(owner)[number]]
+        return tree.unravel(received, message), link, made[0][2]
 
     return channels[0]._replace(mix=mix)
+
+
+def choice(rules: Sequence[Rule], number: jax.Array) -> Rule:
+    """One of the rules of weights, by number."""
+
+    def weigh(heard: Heard) -> jax.Array:
+        return jnp.stack([rule.weigh(heard) for rule in rules if rule.weigh is not None])[number]
+
+    return Rule(weigh, translates=rules[0].translates)
 
 
 def fixed(number: jax.Array) -> Attack:
