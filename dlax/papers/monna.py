@@ -16,9 +16,9 @@ What differs. Shards do not overlap. Byzantine nodes are simulated: under "no at
 honest models, so that the plain mean is D-SGD of the honest nodes alone. Under label flip each trains on its own
 flipped samples, from the mean of honest models, where the code takes the mean over all honest batches; lies in the
 code are identical. All factors of FOE and ALIE share one compiled program and the worst for each rule counts;
-against nearest neighbours and the mean the factor is searched for in every round besides. The regulariser is left
-out. A parameter vector, not a gradient, is attacked, so that −μ points through the origin. LEARN, which mixes
-gradients too, is not run; MDA only in the slow version, as its subsets are dear. SCC's radius
+in the slow version the factor is also searched for in every round, against nearest neighbours and the mean. The
+regulariser is left out. A parameter vector, not a gradient, is attacked, so that −μ points through the origin. LEARN, which mixes
+gradients too, is not run; MDA (its subsets are dear) and the geometric median only in the slow version. SCC's radius
 is 0.1: the code's 2 belongs to a network with far longer vectors, and on digits clips nothing, which makes it the
 plain mean.
 
@@ -350,7 +350,9 @@ def variance_rows(claims: Claims) -> None:
         start = rule.init(jnp.zeros((N - F, 50)))
         return jax.lax.scan(step, start, jax.random.split(jax.random.key(0), 3000))[1][1000:].mean()
 
-    variances = np.asarray(jax.jit(lambda b: jax.lax.map(momenta, b), compiler_options=FAST)(jnp.asarray(betas)), float)
+    variances = np.asarray(
+        jax.jit(lambda b: jax.lax.map(momenta, b), compiler_options=FAST)(jnp.asarray(betas)), float
+    )
     ratio = float(variances[0] / variances[2])
     claims.at_least("5. Var(m) at β = 0 over that at 0.99, frozen parameters", 20.0, ratio)
     claims.close("5. ... the theory's (1 + β)/(1 − β)", 199.0, ratio, rel=0.1)
