@@ -17,10 +17,10 @@ honest models, so that the plain mean is D-SGD of the honest nodes alone. Under 
 flipped samples, from the mean of honest models, where the code takes the mean over all honest batches; lies in the
 code are identical. All factors of FOE and ALIE share one compiled program and the worst for each rule counts;
 in the slow version the factor is also searched for in every round, against nearest neighbours and the mean. The
-regulariser is left out. A parameter vector, not a gradient, is attacked, so that −μ points through the origin. LEARN, which mixes
-gradients too, is not run; MDA (its subsets are dear) and the geometric median only in the slow version. SCC's radius
-is 0.1: the code's 2 belongs to a network with far longer vectors, and on digits clips nothing, which makes it the
-plain mean.
+regulariser is left out. A parameter vector, not a gradient, is attacked, so that −μ points through the origin. LEARN,
+which mixes gradients too, is not run; MDA (its subsets are dear) and the geometric median only in the slow version.
+SCC's radius is 0.1: the code's 2 belongs to a network with far longer vectors, and on digits clips nothing, which
+makes it the plain mean.
 
 What does not hold, and what was tried. Momentum does not help NNA here: on digits it loses 0.3 point under the worst
 attack (two seeds, 100 rounds), as the problem is too easy for ALIE to hide in the noise; the trimmed mean gains 2.5.
