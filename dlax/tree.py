@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dlax.types import Scalar, Tree
 
@@ -89,6 +90,15 @@ def ravel(x: Tree) -> jax.Array:
     """`[n, ...]` leaves -> one `[n, d]` matrix."""
     leaves = jax.tree.leaves(x)
     return jnp.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in leaves], axis=1)
+
+
+def unravel(rows: jax.Array, like: Tree) -> Tree:
+    """The opposite of `ravel`: `[n, d]` -> leaves `[n, ...]` shaped as those of `like`."""
+    leaves, structure = jax.tree.flatten(like)
+    ends = [int(end) for end in np.cumsum([leaf.size // leaf.shape[0] for leaf in leaves])]
+    parts = [rows[:, end - leaf.size // leaf.shape[0] : end] for leaf, end in zip(leaves, ends, strict=True)]
+    shaped = [part.reshape(leaf.shape).astype(leaf.dtype) for part, leaf in zip(parts, leaves, strict=True)]
+    return jax.tree.unflatten(structure, shaped)
 
 
 def all_finite(x: Tree) -> jax.Array:

@@ -23,26 +23,23 @@ def made():
     return reproduce("monna")
 
 
-@pytest.mark.slow  # a minute and a half of compilation
 def test_verdicts_are_as_they_are(made):
     assert [claim for claim in made.claims.failing if claim not in BORDERLINE] == []
-    assert len(made.rows()) == 37
+    assert len(made.rows()) == 33
 
 
-@pytest.mark.slow  # a minute and a half of compilation
 def test_the_picture_has_a_panel_an_attack_with_bands(made):
     panels = made.figure.axes
     assert len(panels) == 6
     for axes in panels[:4]:
         names = [line.get_label() for line in axes.lines]
         assert (
-            names[0] == "D-SGD, no attack" and "MoNNA" in names and len(axes.collections) == len(names) == 9
+            names[0] == "D-SGD, no attack" and "MoNNA" in names and len(axes.collections) == len(names) == 8
         )
     for axes in panels:
         assert axes.get_xlabel() and axes.get_ylabel()
 
 
-@pytest.mark.slow  # a minute and a half of compilation
 def test_the_numbers_of_the_picture_are_those_of_the_claims(made):
     end = made.data["final"]
     gap = np.mean(end["mean, β = 0.9, no attack"]) - np.mean(end["NNA, β = 0.9, FOE"])
@@ -116,5 +113,6 @@ def test_momentum_refuses(beta):
 
 @pytest.mark.slow
 def test_the_slow_version(images):
+    """Expected to be as the quick one; its verdicts have not been measured to the end yet."""
     made = reproduce("monna", slow=True)
     assert [claim for claim in made.claims.failing if claim not in BORDERLINE] == []
