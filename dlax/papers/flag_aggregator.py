@@ -58,7 +58,6 @@ RULES: dict[str, Callable[[], Rule]] = {
     "Flag, 6 steps": functools.partial(robust.flag, iterations=6),
     "trimmed mean": robust.trimmed_mean,
     "meamed": robust.meamed,
-    "phocas": robust.phocas,
 }
 QUICK_RULES = tuple(RULES)[:7]
 CLEAN, REVERSE, LIE, FOE, AUGMENTED = (
@@ -109,8 +108,8 @@ class Setting(NamedTuple):
     held_out: int | None
 
 
-QUICK = Setting(16, 100, 2, 16, 0.3, 0.15, QUICK_RULES, held_out=None)
-SLOW = Setting(16, 300, 2, 16, 0.05, 0.01, tuple(RULES), held_out=2000)
+QUICK = Setting(16, 80, 2, 64, 0.3, 0.15, QUICK_RULES, held_out=None)
+SLOW = Setting(16, 300, 2, 64, 0.1, 0.1, tuple(RULES), held_out=1000)
 
 
 def reproduce(*, slow: bool = False) -> Reproduction:
@@ -339,7 +338,9 @@ def cost_rows(claims: Claims, repeats: int = 15) -> dict[str, float]:
 
     @jax.jit
     def by_mean(rows: jax.Array) -> jax.Array:
-        return jnp.mean(rows, axis=0)
+        return jnp.matmul(
+            jnp.ones(N) / N, rows, precision=HIGHEST
+        )  # as channels do; many times as fast as jnp.mean
 
     seconds: dict[Any, list[float]] = {by_flag: [], by_mean: []}
     for k in range(repeats + 1):  # in turn, so that a drifting machine slows both alike; the first compiles
@@ -643,8 +644,8 @@ def draw(data: dict[str, Any], setting: Setting, what: str) -> Figure:
         marker="o",
         lw=1.8,
     )
-    frame(axes, "reweighted least-squares steps", "Σᵢ √(1 − ‖Yᵀxᵢ‖²)",
-          f"d = {DIM}, r = {RANK}, λ = 0, from random directions; band: min to max of 50 draws")  # fmt: skip
+    frame(axes, "steps, from random directions", "Σᵢ √(1 − ‖Yᵀxᵢ‖²)",
+          f"d = {DIM}, r = {RANK}, λ = 0; band: min to max of 50 draws")  # fmt: skip
     axes.set_ylim(0, None)
     figure.legend(
         *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False, fontsize=9,
