@@ -18,12 +18,12 @@ amount of ours. "Per neighbourhood" is ours: of gradients alone models would dri
 them together (31 % with the plain mean and no attack, on digits), so that nodes send models and rules act on the
 differences to one's own.
 
-What does not hold, and what was tried. One call costs some 14 means on a CPU (2 ms by 0.2 for 15 vectors of 10⁵
+What does not hold, and what was tried. One call costs 12 to 14 means on a CPU (2 ms by 0.2 for 15 vectors of 10⁵
 numbers), nearly all of it the inner products, which multiply 2p²d numbers where a mean reads pd. Flag is not ahead of
 all baselines: on digits the mean of unit gradients and multi-Krum are level with it under the worst attack (0.1 and
-0.6 point ahead, two seeds). Under U[0, 1) the batch decides: on Fashion-MNIST with 16 samples a gradient Flag ends
-10 to 14 points behind clean SGD (step sizes 0.02 to 0.15), with 64 samples 6 points, and so does the mean of unit
-gradients; the lies are aligned with each other, and unit gradients of small batches hardly are.
+0.6 point ahead, two seeds). Under U[0, 1) the batch decides: on Fashion-MNIST (one seed) with 16 samples a gradient
+Flag ends 9 to 14 points behind clean SGD (step sizes 0.02 to 0.15), with 64 samples 6 points, and so does the mean of
+unit gradients; the lies are aligned with each other, and unit gradients of small batches hardly are.
 """
 
 import functools
