@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from dlax.attacks.by_receiver import dissensus, isolation, spectral
-from dlax.attacks.constant import drop, infinity, nan, zero
+from dlax.attacks.constant import drop, erase, infinity, nan, zero
 from dlax.attacks.fang import fang_krum, fang_trimmed_mean
 from dlax.attacks.history import model_replacement, replay
 from dlax.attacks.mean import alie, foe, sign_flip
@@ -11,15 +11,17 @@ from dlax.attacks.mimic import mimic, mimic_heuristic
 from dlax.attacks.noise import gaussian, uniform
 from dlax.attacks.optimised import optimised_alie, optimised_foe
 from dlax.attacks.placement import at, bounded, by_degree, clustered, last, random
-from dlax.attacks.poison import backdoor, label_flip
+from dlax.attacks.poison import augment, backdoor, label_flip
 from dlax.attacks.sybil import sybil
 from dlax.types import Attack, Placement
 
 ATTACKS: dict[str, Callable[..., Attack]] = {
     "alie": alie,
+    "augment": augment,
     "backdoor": backdoor,
     "dissensus": dissensus,
     "drop": drop,
+    "erase": erase,
     "fang_krum": fang_krum,
     "fang_trimmed_mean": fang_trimmed_mean,
     "foe": foe,
@@ -55,12 +57,14 @@ __all__ = [
     "PLACEMENTS",
     "alie",
     "at",
+    "augment",
     "backdoor",
     "bounded",
     "by_degree",
     "clustered",
     "dissensus",
     "drop",
+    "erase",
     "fang_krum",
     "fang_trimmed_mean",
     "foe",

@@ -16,6 +16,34 @@ from dlax.types import Attack, Poison
 Flip = Literal["opposite", "next", "swap"]
 
 
+def augment(*, noise: float = 0.5, fraction: float = 1.0) -> Attack:
+    """Byzantine nodes train on a noisy copy of all or part of their samples, with the labels as they are.
+
+        x → x + noise · N(0, I)
+
+    A sample's copy is always the same, as in a data set augmented beforehand: what is drawn depends on the sample
+    alone.
+
+    Args:
+      noise: standard deviation, above 0; samples of images are in [0, 1], their copies need not be.
+      fraction: share of the samples that the copy replaces, in (0, 1].
+
+    Returns:
+      An attack that sends no lies and has no measure of success.
+
+    Raises:
+      ValueError: if an option is out of range.
+
+    References:
+      Almasi et al. Flag Aggregator. ICLR 2024, augmented losses; its amount of noise is not known.
+    """
+    if noise <= 0:
+        raise ValueError(f"augment: noise must be positive, got {noise}")
+    if not 0 < fraction <= 1:
+        raise ValueError(f"augment: fraction must be in (0, 1], got {fraction}")
+    return Attack(poison=_augment(noise, fraction))
+
+
 def label_flip(*, flip: Flip = "opposite", swap: tuple[int, int] = (0, 1)) -> Attack:
     """Byzantine nodes train on wrong labels.
 
@@ -77,6 +105,23 @@ def backdoor(*, size: int = 3, target: int = 1, fraction: float = 1.0) -> Attack
 
 
 # Equal options give the same functions, so that a compiled program is found again; the registry knows them by name.
+@cache
+def _augment(noise: float, fraction: float) -> Poison:
+    def copy(x: jax.Array) -> jax.Array:
+        bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32).ravel(), jnp.uint32)
+        odd = 2 * jnp.arange(bits.size, dtype=jnp.uint32) + 1
+        key = jax.random.fold_in(jax.random.key(0), jnp.sum(bits * odd, dtype=jnp.uint32))
+        draw, choice = jax.random.split(key)
+        noisy = x + noise * jax.random.normal(draw, x.shape, x.dtype)
+        return jnp.where(jax.random.uniform(choice) < fraction, noisy, x)
+
+    def train(x: jax.Array, y: jax.Array, classes: int) -> tuple[jax.Array, jax.Array]:
+        del classes
+        return jax.vmap(copy)(x), y
+
+    return Poison(train)
+
+
 @cache
 def _label_flip(flip: Flip, swap: tuple[int, int]) -> Poison:
     def flipped(y: jax.Array, classes: int) -> jax.Array:

@@ -99,6 +99,15 @@ def test_noise_is_of_the_attack_stream_and_other_for_every_sender():
     close(send(at.uniform(-1.0, 2.0), X), gossip(X, flat))
 
 
+def test_lost_entries_are_zeros_in_the_own_message():
+    key = jax.random.fold_in(jax.random.fold_in(KEY, 0x1E5), 0)
+    with jax.enable_x64(True):
+        lost = np.asarray(jax.random.uniform(key, (8, 5), jnp.float64)) < 0.4
+    assert 0 < lost[BYZ].sum() < lost[BYZ].size
+    for knowledge in ("own", "everything"):
+        close(send(at.erase(0.4), X, knowledge=knowledge), gossip(X, np.where(lost, 0, X)))
+
+
 def away(i):
     return sum(W[i, j] * (X[i] - X[j]) for j in HONEST)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dlax.algorithms import dsgd
-from dlax.attacks import backdoor, label_flip, last, sybil
+from dlax.attacks import augment, backdoor, label_flip, last, sybil
 from dlax.data import digits, dirichlet
 from dlax.problems import quadratic, softmax
 from dlax.simulate import simulate
@@ -49,6 +49,24 @@ def test_patches(shape):
 def test_equal_options_are_the_same_poison():
     assert backdoor(size=2).poison is backdoor(size=2).poison is not backdoor().poison
     assert label_flip().poison is label_flip().poison
+
+
+def test_noisy_copies_are_of_their_sample():
+    x = jnp.asarray(np.random.default_rng(0).uniform(size=(400, 8, 8, 1)), jnp.float32)
+    y = jnp.arange(400) % 10
+    copies, labels = augment(noise=0.5).poison.train(x, y, 10)
+    assert labels is y
+    np.testing.assert_allclose(np.std(copies - x), 0.5, rtol=0.02)
+    assert np.abs(np.corrcoef(np.asarray(copies - x)[:2].reshape(2, -1))[0, 1]) < 0.4
+    again, _ = augment(noise=0.5).poison.train(x[::-1], y, 10)
+    np.testing.assert_array_equal(again, copies[::-1])  # wherever in a batch it is
+    some, _ = augment(noise=0.5, fraction=0.3).poison.train(x, y, 10)
+    kept = np.asarray(some == x).all(axis=(1, 2, 3))
+    assert 0.6 < kept.mean() < 0.8
+    np.testing.assert_array_equal(some[~kept], copies[~kept])
+    for options in ({"noise": 0.0}, {"fraction": 0.0}, {"fraction": 1.1}):
+        with pytest.raises(ValueError, match=f"augment: {next(iter(options))} must be"):
+            augment(**options)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import pytest
 import references_robust as ref
 
 from dlax import robust
-from dlax.robust.flag import flag_weights
 from dlax.robust.network import sort
 from dlax.robust.similarity import foolsgold_weights
 from dlax.types import Heard
@@ -333,34 +332,6 @@ def test_foolsgold_sees_copies_only_beside_each_other():
         np.testing.assert_allclose(got, expected, atol=1e-6)
 
 
-def flag_objective(rows, iterations):
-    """Σ √(1 − ‖Yᵀx‖²) of the subspace that the rule ends with."""
-    x = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    weights, r = flag_weights(jnp.asarray(x @ x.T), jnp.ones(len(x), bool), 0.0, None, iterations)
-    return np.asarray(weights) @ x / int(r), int(r)
-
-
-def test_flag_lowers_its_objective_and_keeps_its_symmetries():
-    rng = np.random.default_rng(0)
-    with jax.enable_x64(True):
-        for _ in range(10):
-            rows = rng.normal(size=(8, 20)) + 2 * rng.normal(size=20)
-            rows[:2] = 10 * rng.normal(size=(2, 20))
-            base, r = flag_objective(rows, 3)
-            assert r == 5
-            np.testing.assert_allclose(
-                flag_objective(rows * rng.uniform(0.1, 9, (8, 1)), 3)[0], base, atol=1e-9
-            )
-            np.testing.assert_allclose(flag_objective(-rows, 3)[0], -base, atol=1e-9)
-            turn = np.linalg.qr(rng.normal(size=(20, 20)))[0]
-            np.testing.assert_allclose(flag_objective(rows @ turn, 3)[0], base @ turn, atol=1e-9)
-        whole = robust.flag(rank=8).weigh(
-            heard_of(rows, 0, np.full(8, 1 / 8), np.zeros(8, bool), 8, centred=False)
-        )
-    units = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    np.testing.assert_allclose(np.asarray(whole) @ rows, units.mean(axis=0), atol=1e-9)
-
-
 def test_the_largest_number_withstood():
     for m in range(1, 12):
         assert robust.krum().most(m) == max((m - 3) // 2, 0)
@@ -391,6 +362,8 @@ def test_sorting_by_a_network():
         (lambda: robust.caf(iterations=0), "caf: iterations must be at least 1"),
         (lambda: robust.flag(rank=0), "flag: iterations and rank must be at least 1"),
         (lambda: robust.flag(-1.0), "flag: lam must be at least 0"),
+        (lambda: robust.flag(start="here"), "flag: start must be none or random, got 'here'"),
+        (lambda: robust.flag(pairs="all"), "flag: pairs must be objective or release, got 'all'"),
         (lambda: robust.bucketing(size=0), "bucketing: size must be at least 1"),
     ],
 )
