@@ -20,7 +20,7 @@ LAYERS = [
     {"types"},
     {"tree", "compress", "robust", "topology", "data", "models", "optimizers", "tables"},
     {"attacks"},
-    {"mixing", "channel", "problems", "timing", "flatness"},
+    {"mixing", "channel", "problems", "timing", "schedulers", "flatness"},
     {"algorithms"},
     {"simulate", "results", "claims"},
     {"registry", "theory"},

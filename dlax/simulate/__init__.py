@@ -1,4 +1,4 @@
-"""The only loops, one engine a clock: rounds and events. `dlax.simulate(...)` calls `simulate`."""
+"""The only loops, one engine a clock: rounds, events, a server's schedule. `dlax.simulate(...)` calls `simulate`."""
 
 import sys
 from types import ModuleType
@@ -7,6 +7,7 @@ from typing import Any
 from dlax.results import Result
 from dlax.simulate.events import run_events
 from dlax.simulate.rounds import Clock, Snapshot, run_rounds, simulate
+from dlax.simulate.served import serve
 from dlax.simulate.streams import STREAMS, stream
 from dlax.simulate.unroll import Unrolled, unroll
 
@@ -17,6 +18,7 @@ __all__ = [
     "Unrolled",
     "run_events",
     "run_rounds",
+    "serve",
     "simulate",
     "stream",
     "unroll",
