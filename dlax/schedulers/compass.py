@@ -138,7 +138,7 @@ def compass(
         learn(client, task)
         which = made.tasks[task][GROUP]
         if which < 0:
-            hand_in(made, now, [task], groups=len(groups))
+            hand_in(made, now, [task], cleared=False, groups=len(groups))
             assign(now, client)
             return
         group = groups[which]

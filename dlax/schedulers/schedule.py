@@ -50,15 +50,17 @@ class Tasks(NamedTuple):
 class Schedule(NamedTuple):
     """What happens between a server and m clients; r rows in the order of time, w slots a row.
 
-    In a row, its members hand in the updates of their tasks, and those are laid by, each with its weight. If the
-    row is applied, the server subtracts all that is laid by from its model, whose version grows by one. Then the
-    row's members, and nobody else, get the server's model as it is, and begin their next task.
+    In a row, its members hand in the updates of their tasks. If the row is applied, the server subtracts them from
+    its model, each times its weight, and all that was laid by if it is cleared too; the version grows by one.
+    Otherwise they are laid by. Then the row's members, and nobody else, get the server's model as it is, and begin
+    their next task.
 
     Attributes:
       clients: m.
       duration: simulated seconds from the start to the end.
       time: `[r]`, ascending.
       applied: `[r]` bool.
+      cleared: `[r]` bool, whether a row that is applied takes in what was laid by.
       version: `[r]` int32, t after the row.
       group: `[r]` int32, the group that hands in, or was late for; -1 for who has none.
       groups: `[r]` int32, how many groups there were just before.
@@ -70,6 +72,7 @@ class Schedule(NamedTuple):
     duration: float
     time: np.ndarray
     applied: np.ndarray
+    cleared: np.ndarray
     version: np.ndarray
     group: np.ndarray
     groups: np.ndarray
@@ -118,7 +121,7 @@ class Draft:
       staleness: st.
       shares: `[m]`, p.
       tasks: one list a task, in the order of the fields of `Tasks`.
-      rows: one tuple a row: time, applied, version, group, groups, members.
+      rows: one tuple a row, in the order of the fields of `Schedule`: time, ..., members.
       taken: `[m]`, how many tasks each client got.
       waiting: tasks that are laid by, not applied.
       version: t.
@@ -191,31 +194,40 @@ def begin(
 
 
 def hand_in(
-    made: Draft, now: float, members: list[int], *, applied: bool = True, group: int = -1, groups: int = 0
+    made: Draft,
+    now: float,
+    members: list[int],
+    *,
+    applied: bool = True,
+    cleared: bool = True,
+    group: int = -1,
+    groups: int = 0,
 ) -> None:
-    """A row: these tasks are laid by; if applied, all that is laid by gets its weight and the version grows."""
+    """A row: what is applied in it gets its weight, and the version grows; or its tasks are laid by."""
     for task in members:
         made.tasks[task][ROW] = len(made.rows)
-    made.waiting += members
-    if applied:
-        for task in made.waiting:
+    cleared = applied and cleared
+    if not applied:
+        made.waiting += members
+    else:
+        for task in members + (made.waiting if cleared else []):
             entry = made.tasks[task]
             stale = made.version - entry[VERSION]
             entry[STALENESS] = stale
             entry[WEIGHT] = made.alpha * made.staleness(stale) * made.shares[entry[CLIENT]]
-        made.waiting = []
+        made.waiting = [] if cleared else made.waiting
         made.version += 1
-    made.rows.append((now, applied, made.version, group, groups, members))
+    made.rows.append((now, applied, cleared, made.version, group, groups, members))
 
 
 def finish(made: Draft, duration: float | None, aggregations: int | None) -> Schedule:
     """The arrays. It lasts as long as it was to, or to its last aggregation if that came first."""
     last = made.rows[-1][0] if made.rows else 0.0
     done = aggregations is not None and made.version >= aggregations
-    columns = list(zip(*made.rows, strict=True)) or [()] * 6
-    w = max((len(members) for members in columns[5]), default=0)
+    columns = list(zip(*made.rows, strict=True)) or [()] * 7
+    w = max((len(members) for members in columns[6]), default=0)
     members = np.full((len(made.rows), max(1, w)), -1, np.int32)
-    for r, tasks in enumerate(columns[5]):
+    for r, tasks in enumerate(columns[6]):
         members[r, : len(tasks)] = tasks
     fields = list(zip(*made.tasks, strict=True))
     whole = {"client", "number", "steps", "version", "group", "row", "staleness"}
@@ -224,9 +236,10 @@ def finish(made: Draft, duration: float | None, aggregations: int | None) -> Sch
         duration=last if done or duration is None else duration,
         time=np.asarray(columns[0], float),
         applied=np.asarray(columns[1], bool),
-        version=np.asarray(columns[2], np.int32),
-        group=np.asarray(columns[3], np.int32),
-        groups=np.asarray(columns[4], np.int32),
+        cleared=np.asarray(columns[2], bool),
+        version=np.asarray(columns[3], np.int32),
+        group=np.asarray(columns[4], np.int32),
+        groups=np.asarray(columns[5], np.int32),
         members=members,
         tasks=Tasks(
             *(

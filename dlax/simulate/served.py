@@ -53,6 +53,7 @@ class Book(NamedTuple):
       steps: `[r, w]` int32, 0 in empty slots.
       weight: `[r, w]`.
       applied: `[r]` bool.
+      cleared: `[r]` bool.
       pull: `[r]`, the sum of the weights of all updates that a row applies, those of earlier rows included.
     """
 
@@ -61,6 +62,7 @@ class Book(NamedTuple):
     steps: np.ndarray
     weight: np.ndarray
     applied: np.ndarray
+    cleared: np.ndarray
     pull: np.ndarray
 
 
@@ -123,7 +125,7 @@ class ServedProgram:
             mine = Book(*(array[r] for array in book))
 
             def part(k: jax.Array, done: tuple[Tree, jax.Array]) -> tuple[Tree, jax.Array]:
-                buffer, loss = done
+                total, loss = done
                 client, number, steps, weight = (
                     jax.lax.dynamic_slice_in_dim(array, k * self.at_once, self.at_once)
                     for array in (mine.client, mine.number, mine.steps, mine.weight)
@@ -131,20 +133,24 @@ class ServedProgram:
                 updates, losses = self._updates(
                     state.starts, client, number, steps, trips[r, k], key, hyper, arrays
                 )
-                buffer = jax.tree.map(
+                total = jax.tree.map(
                     lambda total, leaf: total + jnp.sum(tree.beside(weight, leaf) * leaf, axis=0),
-                    buffer,
+                    total,
                     updates,
                 )
-                return buffer, loss + jnp.sum(losses)
+                return total, loss + jnp.sum(losses)
 
             parts = jnp.sum(trips[r] > 0, dtype=jnp.int32)
-            buffer, loss = jax.lax.fori_loop(0, parts, part, (state.buffer, loss))
-            shift = buffer
+            empty = tree.zeros_like(state.buffer)
+            total, loss = jax.lax.fori_loop(0, parts, part, (empty, loss))
+            # Either all that is laid by is applied with the row, or the row alone, or the row is laid by too.
+            both = tree.add(state.buffer, total)
+            shift = jax.tree.map(lambda a, b: jnp.where(mine.cleared, a, b), both, total)
             if self.delta == "server":
-                shift = jax.tree.map(lambda b, x: b + mine.pull * x[0], buffer, state.params)
+                shift = jax.tree.map(lambda b, x: b + mine.pull * x[0], shift, state.params)
             params = jax.tree.map(lambda x, s: jnp.where(mine.applied, x - s[None], x), state.params, shift)
-            buffer = jax.tree.map(lambda leaf: jnp.where(mine.applied, 0, leaf), buffer)
+            kept = jax.tree.map(lambda a, b: jnp.where(mine.applied, a, b), state.buffer, both)
+            buffer = jax.tree.map(lambda leaf: jnp.where(mine.cleared, 0, leaf), kept)
             starts = jax.tree.map(
                 lambda leaf, x: leaf.at[mine.client].set(x, mode="drop"), state.starts, params
             )
@@ -358,18 +364,20 @@ def to_book(schedule: Schedule, width: int) -> Book:
     members, steps = (np.take_along_axis(array, order, axis=1) for array in (members, steps))
     there = members >= 0
     weight = np.where(there, tasks.weight[members], 0.0)
-    laid_by = np.concatenate([[0.0], np.cumsum(weight.sum(axis=1))])
-    before = np.concatenate(
-        [[0], np.flatnonzero(schedule.applied) + 1]
-    )  # rows up to an application, included
-    pull = np.zeros(r)
-    pull[schedule.applied] = np.diff(laid_by[before])
+    pull, laid_by = np.zeros(r), 0.0
+    for k, own in enumerate(weight.sum(axis=1)):
+        if not schedule.applied[k]:
+            laid_by += own
+            continue
+        pull[k] = own + laid_by * schedule.cleared[k]
+        laid_by *= not schedule.cleared[k]
     return Book(
         client=np.where(there, tasks.client[members], schedule.clients).astype(np.int32),
         number=np.where(there, tasks.number[members], 0).astype(np.int32),
         steps=steps.astype(np.int32),
         weight=weight,
         applied=schedule.applied,
+        cleared=schedule.cleared,
         pull=pull,
     )
 
