@@ -1,6 +1,8 @@
 """Schedules of a server and its clients: the golden one, what must hold of all, and clear refusals."""
 
 import functools
+import inspect
+import re
 
 import numpy as np
 import pytest
@@ -272,3 +274,13 @@ REFUSED = {
 def test_refusals(message):
     with pytest.raises(ValueError, match=message):
         REFUSED[message]()
+
+
+FACTORIES = [*sc.SCHEDULERS.items(), *sc.STALENESS.items(), *sc.SPEEDS.items()]
+
+
+@pytest.mark.parametrize(("name", "factory"), FACTORIES, ids=[name for name, _ in FACTORIES])
+def test_every_factory_documents_all_its_options(name, factory):
+    text = inspect.getdoc(factory)
+    documented = re.findall(r"^  (\w+):", text.partition("Args:")[2].partition("\n\n")[0], re.M)
+    assert documented == list(inspect.signature(factory).parameters) and factory.__name__ == name

@@ -247,8 +247,8 @@ def spared(schedule: Schedule) -> float:
     alone = table[table.group < 0].time.to_numpy()
     least = np.inf
     for task in table[table.group >= 0].itertuples():
-        met = ((life <= task.time) & (ends >= task.begin)).sum() - 1
-        newcomers = ((alone >= task.begin) & (alone <= task.time)).sum()
+        met = ((life < task.time) & (ends > task.begin)).sum() - 1
+        newcomers = ((alone > task.begin) & (alone < task.time)).sum()
         least = min(least, met + newcomers - task.staleness)
     return float(least)
 
@@ -401,77 +401,70 @@ def training_rows(claims: Claims, curves: Curves, setting: Setting) -> None:
 
 
 def draw(curves: Curves, golden: Schedule, setting: Setting, what: str) -> Figure:
-    """Accuracy against simulated time for each distribution of the speeds; who does what in the golden schedule."""
+    """Accuracy against simulated time for each distribution of the speeds; who does what on the golden speeds."""
     figure = Figure(figsize=(14, 8.4), layout="constrained", facecolor="white")
-    panels = figure.subplot_mosaic([list(curves), ["golden"] * len(curves)], height_ratios=[1, 0.9])
+    mosaic: list[Any] = [list(curves), ["FedCompass", "FedCompass", "FedAvg"]]
+    panels = figure.subplot_mosaic(mosaic, height_ratios=[1, 0.9])
     colours = dict(zip(METHODS, COLOURS, strict=False))
     for name, each in curves.items():
         axes = panels[name]
         for method in METHODS:
             table = 100 * np.array(each[method]["accuracy"])
-            time = each[method]["time"]
+            time, colour = each[method]["time"], colours[method]
             width = 2.4 if method == "FedCompass" else 1.5
-            axes.plot(time, table.mean(axis=0), color=colours[method], lw=width, label=method)
-            axes.fill_between(
-                time, table.min(axis=0), table.max(axis=0), color=colours[method], alpha=0.15, lw=0
-            )
+            axes.plot(time, table.mean(axis=0), color=colour, lw=width, label=method)
+            axes.fill_between(time, table.min(axis=0), table.max(axis=0), color=colour, alpha=0.15, lw=0)
         axes.axhline(100 * setting.target, color="#666666", lw=0.8, ls=":")
         note = f"{name} speeds; {what}, {M} clients, Dirichlet {PARTITION}"
         frame(axes, "simulated time, s", "accuracy of the server's model, held out", note)
         axes.yaxis.set_major_formatter(PercentFormatter(decimals=0))
-        axes.set_ylim(max(0.0, 100 * setting.target - 45), None)
+        axes.set_ylim(100 * setting.target - 60, None)
         axes.set_xlim(0, None)
+    title = f"mean of {SEEDS} seeds, band: min to max"
     first = panels[next(iter(curves))]
-    first.legend(
-        frameon=False,
-        fontsize=9,
-        loc="lower right",
-        title=f"mean of {SEEDS} seeds, band: min to max",
-        title_fontsize=8.5,
-    )
-    draw_schedule(panels["golden"], golden)
+    first.legend(frameon=False, fontsize=9, loc="lower right", title=title, title_fontsize=8.5)
+    note = "FedCompass on five clients, Q from 20 to 100; numbers are local steps"
+    draw_schedule(panels["FedCompass"], golden, note)
+    fedavg = sc.synchronous(GOLDEN, duration=golden.duration)
+    draw_schedule(panels["FedAvg"], fedavg, "FedAvg on the same clients")
+    figure.legend(handles=_legend(golden), loc="outside lower center", ncols=10, frameon=False, fontsize=9)
     return figure
 
 
-def draw_schedule(axes: Axes, schedule: Schedule) -> None:
+def draw_schedule(axes: Axes, schedule: Schedule, note: str) -> None:
     """Tasks as bars, a colour a group, with their number of steps; waiting is hatched; lines are aggregations."""
     tasks, end = schedule.tasks, schedule.duration
-    shown: dict[int, str] = {}
-    for k in range(len(tasks.client)):
-        begin, done = float(tasks.begin[k]), min(float(tasks.end[k]), end)
-        if done <= begin:
-            continue
-        group = int(tasks.group[k])
-        shown[group] = colour = "#BBBBBB" if group < 0 else COLOURS[group % len(COLOURS)]
-        client = int(tasks.client[k])
-        axes.barh(client, done - begin, 0.62, begin, color=colour, edgecolor="white", lw=1, alpha=0.85)
-        label = f"{tasks.steps[k]}" + (" …" if tasks.end[k] > end else "")
-        light = group < 0
-        axes.text(
-            (begin + done) / 2,
-            client,
-            label,
-            ha="center",
-            va="center",
-            fontsize=8,
-            color="#222222" if light else "white",
-        )
-        if tasks.row[k] >= 0 and schedule.time[tasks.row[k]] > done:
-            until = float(schedule.time[tasks.row[k]])
-            axes.barh(
-                client, until - done, 0.62, done, color="white", edgecolor="#222222", hatch="//////", lw=0.5
-            )
+    for k, client in enumerate(tasks.client):
+        begin, done, group = float(tasks.begin[k]), min(float(tasks.end[k]), end), int(tasks.group[k])
+        if done > begin:
+            label = f"{tasks.steps[k]}" + (" …" if tasks.end[k] > end else "")
+            ink = "#222222" if group < 0 or COLOURS[group] in LIGHT else "white"
+            axes.barh(client, done - begin, 0.62, begin, color=_colour(group), edgecolor="white", lw=1)
+            middle = (begin + done) / 2
+            axes.text(middle, client, label, ha="center", va="center", fontsize=8, color=ink)
+        until = float(schedule.time[tasks.row[k]]) if tasks.row[k] >= 0 else end
+        if until > done:
+            axes.barh(client, until - done, 0.62, done, **WAITING)
     for time in schedule.time[schedule.applied]:
-        axes.axvline(time, color="#222222", lw=0.7, ls=":", zorder=0)
-    note = "FedCompass on five clients, Q from 20 to 100: numbers are local steps"
+        axes.axvline(time, **LINE)
     frame(axes, "simulated time, s", "client, and its seconds per step", note)
     axes.set_yticks(range(schedule.clients), [f"{i}: {GOLDEN[i]:g} s" for i in range(schedule.clients)])
     axes.invert_yaxis()
     axes.set_xlim(0, end)
-    handles: list[Any] = [
-        Patch(color=shown[group], alpha=0.85, label="no group" if group < 0 else f"group {group}")
-        for group in sorted(shown)
-    ]
-    handles.append(Patch(facecolor="white", edgecolor="#222222", hatch="//////", label="waiting"))
-    handles.append(Line2D([], [], color="#222222", lw=0.7, ls=":", label="aggregation"))
-    axes.legend(handles=handles, frameon=False, fontsize=8.5, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+WAITING: dict[str, Any] = {"facecolor": "white", "edgecolor": "#666666", "hatch": "//////", "lw": 0.5}
+LINE: dict[str, Any] = {"color": "#222222", "lw": 0.8, "ls": ":", "zorder": 0}
+LIGHT = ("#E69F00", "#56B4E9", "#CC79A7")
+
+
+def _colour(group: int) -> str:
+    return "#C4C4C4" if group < 0 else COLOURS[group % len(COLOURS)]
+
+
+def _legend(schedule: Schedule) -> list[Any]:
+    """What colours, hatches and lines mean, for the groups that began to train before the end."""
+    groups = sorted(set(schedule.tasks.group[schedule.tasks.begin < schedule.duration].tolist()))
+    names = {group: "no group" if group < 0 else f"group {group}" for group in groups}
+    handles: list[Any] = [Patch(color=_colour(group), label=name) for group, name in names.items()]
+    return [*handles, Patch(**WAITING, label="waiting"), Line2D([], [], **LINE, label="aggregation")]
