@@ -235,6 +235,8 @@ def test_tables_of_tasks_give_a_task_its_column():
     schedule = sc.fedasync([[1.0, 2.0]], steps=10, duration=100.0)
     np.testing.assert_array_equal(schedule.time, [10, 30, 50, 70, 90])
     assert schedule.idle() == [0.0]
+    for empty in (sc.fedasync([1.0], duration=0.0), sc.compass([1.0, 2.0], aggregations=0)):
+        assert empty.duration == 0 and (empty.idle() == 0).all() and len(empty.table()) == 0
     nothing = sc.fedasync([1.0], steps=10, duration=9.0)
     assert nothing.aggregations == 0 and len(nothing.table()) == 0 and len(nothing.assignments()) == 1
 
@@ -251,6 +253,9 @@ REFUSED = {
     r"seconds must be \[m\], \[m, tasks\] or Speeds": lambda: sc.fedasync(3.0, duration=1.0),
     "staleness must be one of constant, hinge, polynomial, got 'linear'": lambda: sc.fedbuff(
         [1.0], staleness="linear", duration=1.0
+    ),
+    "compass: clients must be at least 1, got 0": lambda: sc.compass(
+        sc.Speeds(0, lambda i, k: 1.0), duration=1.0
     ),
     "give the duration": lambda: sc.synchronous([1.0]),
     "duration must be at least 0": lambda: sc.synchronous([1.0], duration=-1.0),

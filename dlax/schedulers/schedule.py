@@ -85,12 +85,12 @@ class Schedule(NamedTuple):
         return int(self.applied.sum())
 
     def idle(self) -> np.ndarray:
-        """`[m]`, the share of its time that each client waits with an update that is done."""
+        """`[m]`, the share of its time that each client waits with an update that is done; 0 of no time."""
         handed = self.tasks.row >= 0
         until = np.full(len(handed), self.duration)
         until[handed] = self.time[self.tasks.row[handed]]
         waited = np.maximum(until - self.tasks.end, 0.0)
-        return np.bincount(self.tasks.client, waited, self.clients) / self.duration
+        return np.bincount(self.tasks.client, waited, self.clients) / (self.duration or 1.0)
 
     def table(self) -> "pd.DataFrame":
         """One row a member of each row: who handed in what, to read or to filter."""

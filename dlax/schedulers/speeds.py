@@ -119,6 +119,8 @@ def resolve(who: str, seconds: Seconds) -> Speeds:
     """Speeds of an array; refuses times that are not positive numbers, of functions when they are asked."""
     if isinstance(seconds, Speeds):
         inner = seconds
+        if inner.clients < 1:
+            raise ValueError(f"{who}: clients must be at least 1, got {inner.clients}")
 
         def checked(client: int, task: int) -> float:
             value = float(inner.seconds(client, task))

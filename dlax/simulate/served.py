@@ -493,7 +493,7 @@ def _clients(
         client = plan.tasks.client[handed]
         updates = np.bincount(client, minlength=plan.clients)
         steps = np.bincount(client, plan.tasks.steps[handed], plan.clients)
-        idle = plan.idle() if plan.duration > 0 else np.zeros(plan.clients)
+        idle = plan.idle()
         for i in range(plan.clients):
             row = {**run, "node": i} | ({} if samples is None else {"samples": int(samples[i])})
             counts = {"updates": int(updates[i]), "steps": int(steps[i]), "idle": float(idle[i])}
