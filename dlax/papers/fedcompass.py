@@ -19,8 +19,10 @@ What does not hold. That an update of a group is no more versions old than there
 newcomer, is aggregated more than once while a slow one waits. It holds of all groups and newcomers that there were
 during the task, each of which is aggregated once.
 
-Noise costs: with exact speeds FedCompass's clients idle 1 to 2 % of the time, with 5 % of noise 10 %, whatever the
-distribution, since a group waits for the last of its members.
+Beside the claims: noise costs. With exact speeds FedCompass's clients idle 2 % of the time at most, with 5 % of noise
+6 to 10 %, whatever the distribution, since a group waits for the last of its members; FedAvg's idle 5 to 7 % at
+homogeneous speeds and 50 to 75 % at exponential ones. At homogeneous speeds FedAvg is the faster, as the picture
+shows: FedCompass first applies ten updates one by one, and then takes α = 0.9 of the mean.
 """
 
 import functools
