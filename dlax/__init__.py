@@ -37,6 +37,7 @@ _MODULES = (
     "papers",
     "plots",
     "problems",
+    "schedulers",
     "simulate",
     "topology",
     "tree",

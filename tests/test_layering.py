@@ -20,7 +20,7 @@ LAYERS = [
     {"types"},
     {"tree", "compress", "robust", "topology", "data", "models", "optimizers", "tables"},
     {"attacks"},
-    {"mixing", "channel", "problems", "timing", "flatness", "sampling"},
+    {"mixing", "channel", "problems", "timing", "schedulers", "flatness", "sampling"},
     {"algorithms"},
     {"simulate", "results", "claims"},
     {"faults"},

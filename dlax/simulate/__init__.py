@@ -1,4 +1,4 @@
-"""The only loops, one engine a clock: rounds, cohorts and events. `dlax.simulate(...)` calls `simulate`."""
+"""The only loops, one engine a clock: rounds, cohorts, events, a server's schedule; `dlax.simulate` is `simulate`."""
 
 import sys
 from types import ModuleType
@@ -9,6 +9,7 @@ from dlax.simulate.cohorts import run_cohorts
 from dlax.simulate.events import run_events
 from dlax.simulate.pace import Clock
 from dlax.simulate.rounds import Snapshot, run_rounds, simulate
+from dlax.simulate.served import serve
 from dlax.simulate.streams import STREAMS, stream
 from dlax.simulate.unroll import Unrolled, unroll
 
@@ -20,6 +21,7 @@ __all__ = [
     "run_cohorts",
     "run_events",
     "run_rounds",
+    "serve",
     "simulate",
     "stream",
     "unroll",
