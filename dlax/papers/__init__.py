@@ -63,6 +63,7 @@ PAPERS: dict[str, str] = {
     "dadao": "gradients and communications on decoupled Poisson clocks, both accelerated",
     "dfedsam": "DFedSAM and DFedSAM-MGS: sharpness-aware local steps, several gossip steps",
     "dimat": "merging and training in turn: hidden units are matched before models are averaged",
+    "disaster": "hubs disappear while the network learns: is it their data or their links that are missed?",
     "monna": "momentum and nearest-neighbour averaging against Byzantine peers",
     "network_lasso": "one-class SVMs of neighbouring road regions, coupled by a network lasso",
     "single_merging": "almost silent gossip and one global merge at the end",
