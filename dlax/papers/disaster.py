@@ -122,7 +122,7 @@ def reproduce(*, slow: bool = False) -> Reproduction:
         "curves": {f"m = {m}, case {case}": curves(runs[m, case]) for m in LINKS for case in CASES},
         "isolated": isolated_curves(runs[1, 2], graphs[1]),
         "nodes": runs[1, 2].nodes[-1, place("hubs", 20)].mean(axis=0).tolist(),
-        "edges": graphs[1].edges.tolist(),
+        "edges": [edge for edge in graphs[1].edges.tolist() if edge[0] < edge[1]],
         "giant": shattered,
     }
     what = "Fashion-MNIST" if slow else "Gaussian classes"
@@ -600,7 +600,7 @@ def _graphs(before: Axes, after: Axes, data: dict[str, Any]) -> None:
     edges = np.array(data["edges"])
     at, known = layout(N, edges), np.array(data["nodes"])
     isolated = np.isin(np.arange(N), data["isolated"]["nodes"])
-    degree = np.bincount(edges[:, 0], minlength=N)
+    degree = np.bincount(edges.ravel(), minlength=N)
     for axes, drawn in ((before, edges), (after, edges[(edges >= HUBS).all(axis=1)])):
         axes.add_collection(LineCollection(list(at[drawn]), colors=EDGE, lw=0.8, zorder=1))
         axes.set_aspect("equal")

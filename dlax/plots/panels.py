@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from dlax.ablation import factors
+from dlax.ablation import by_fault, factors
 from dlax.plots.curve import Results, curves, listed, main_axis, main_metric, shared_metrics
 from dlax.plots.factor import numeric_factor
 from dlax.plots.graphs import MAX_NODES_DRAWN, draw_graphs, size
@@ -41,7 +41,7 @@ def available(results: Results) -> list[str]:
         "partition": any(result.partition is not None for result in results),
         "panel": main,
         "heat_map": len(results) > 1 and len(factors(results)) > 1,
-        "factor_curves": len(results) > 1 and numeric_factor(results) is not None,
+        "factor_curves": len(by_fault(results)) > 1 and numeric_factor(by_fault(results)) is not None,
     }
     return [name for name, fit in fits.items() if fit]
 
