@@ -403,6 +403,13 @@ def isolated_rows(claims: Claims, one: Run, graph: Topology, setting: Setting) -
     )
     since = after[MIDDLE // setting.every :].mean(axis=1) - alone[MIDDLE // setting.every :].mean(axis=1)
     claims.at_least("5. m = 1: and at every evaluation since, least", 0.0, float(since.min()))
+    final, who = one.nodes[-1, place("hubs", 0)].mean(axis=0), lonely(graph)
+    others = np.setdiff1d(np.arange(HUBS, N), who)
+    claims.at_least(
+        "m = 1, hubs gone at 0: nodes that still have a neighbour ahead of isolated ones, points (own)",
+        0.0,
+        float(final[others].mean() - final[who].mean()),
+    )
 
 
 # -------------------------------------------------------------------------------------------- weights and engine
