@@ -147,7 +147,7 @@ def _scale(axes: Axes, table: Ablation) -> None:
         axes.set_xscale("log")
         plain_log(axes.xaxis)
     elif np.equal(across, np.round(across)).all():
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
 
 
 def numeric_factor(results: Sequence[Result]) -> str | None:
