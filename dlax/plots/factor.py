@@ -76,7 +76,10 @@ def factor_curves(results: Sequence[Result], metric: str | None = None, x: str |
     else:
         figure.suptitle(note, x=0.01, ha="left", fontsize=8.5, color=GREY)
     if not alone:
-        columns = min(len(lines), 4 if split is None else 2 * len(panels))
+        longest = max(len(", ".join(map(str, line))) for line in lines)
+        columns = max(
+            1, min(len(lines), int(width / (0.9 + 0.075 * longest)))
+        )  # inches of a handle and its words
         found = {str(line.get_label()): line for axes in drawn for line in axes.lines}
         handles = {words: line for words, line in found.items() if not words.startswith("_")}
         figure.legend(
