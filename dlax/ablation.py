@@ -2,7 +2,8 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -54,8 +55,8 @@ class Ablation:
 
     @property
     def given(self) -> bool:
-        """Whether an adversary chooses what goes across: rows then compete in every column."""
-        return str(self.mean.columns.name).partition(".")[0] in ("attack", "byzantine", "knowledge")
+        """Whether an adversary or nature chooses what goes across: rows then compete in every column."""
+        return str(self.mean.columns.name).partition(".")[0] in ("attack", "byzantine", "faults", "knowledge")
 
     def text(self, form: str = "markdown") -> str:
         """The table as text, mean ± spread, the best of a row (of a column of attacks) in bold.
@@ -119,12 +120,13 @@ def ablation(
     options count only where they differ under one name. One factor goes across, all others down. Values swept by
     `vmap` do not make cells: the best of them, on average over seeds, fills the cell, among those for which no seed
     diverged. The choice is by the metric shown: on held-out data that flatters every cell a little. An attack's
-    values are the attacker's to choose: of them the worst counts, and one that makes a seed diverge is the worst.
+    values are the attacker's to choose: of them the worst counts, and one that makes a seed diverge is the worst. A
+    fault's are nobody's: each makes a cell of its own.
 
     Args:
       results: of a sweep, one a combination.
       metric: a column of the tidy table; default the first of accuracy_merged, accuracy_mean, suboptimality,
-        distance, objective that all results have.
+        distance, objective that all results have; with faults accuracy_mean before accuracy_merged.
       columns: the factor that goes across; default the attack, else the algorithm, or the last one.
       maximise: whether more is better; default by the metric.
 
@@ -136,6 +138,7 @@ def ablation(
     """
     if not results:
         raise ValueError("table: there is no result")
+    results = by_fault(results)
     found = factors(results)
     if not found:
         raise ValueError("table: the results differ in nothing; a table needs the runs of a sweep")
@@ -181,6 +184,36 @@ def ablation(
         int(table["seeds"].max()),
         maximise,
     )
+
+
+def by_fault(results: Sequence[Result]) -> list[Result]:
+    """The same runs, those with other swept values of a fault as results of their own: as if a grid had set them."""
+    made = []
+    for result in results:
+        swept = [name for name in (result.runs[0] if result.runs else {}) if name.startswith("faults.")]
+        for values in dict.fromkeys(tuple(run[name] for name in swept) for run in result.runs or [{}]):
+            given = dict(zip(swept, values, strict=True))
+            made.append(_part(result, given) if swept else result)
+    return made
+
+
+def _part(result: Result, given: Mapping[str, float]) -> Result:
+    """The runs with these values, which then stand in the config; the values are no columns any more."""
+
+    def kept(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        chosen = [row for row in rows if all(row[name] == value for name, value in given.items())]
+        return [{key: value for key, value in row.items() if key not in given} for row in chosen]
+
+    config = deepcopy(result.config)
+    for path, value in given.items():
+        *around, last = path.split(".")
+        spec = config
+        for key in around:
+            spec = spec[int(key)] if isinstance(spec, list) else spec[key]
+        spec[last] = value
+    label = ", ".join([result.label, *(f"{_short(path)} {value:g}" for path, value in given.items())])
+    rows, nodes, runs = kept(result.rows), kept(result.nodes), kept(result.runs)
+    return replace(result, label=label, config=config, rows=rows, nodes=nodes, runs=runs, params=())
 
 
 def factors(results: Sequence[Result]) -> dict[str, list[Any]]:
@@ -231,7 +264,9 @@ def _cell(result: Result, metric: str, maximise: bool) -> dict[str, Any]:
 
 
 def _main(results: Sequence[Result]) -> str:
-    wanted = ("accuracy_merged", "accuracy_mean", "suboptimality", "distance", "objective")
+    wanted = ["accuracy_merged", "accuracy_mean", "suboptimality", "distance", "objective"]
+    if any("alive" in result.rows[-1] for result in results if result.rows):
+        wanted[:2] = wanted[1::-1]  # nodes that faults cut off from one another will not be merged
     shared = [name for name in wanted if all(name in result.rows[-1] for result in results if result.rows)]
     if not shared:
         raise ValueError(f"table: the results share none of the metrics {', '.join(wanted)}")

@@ -7,7 +7,7 @@ import yaml
 from typer.testing import CliRunner
 
 from dlax import cli, plots
-from dlax.ablation import ablation, factors
+from dlax.ablation import ablation, by_fault, factors
 from dlax.results import Result
 
 
@@ -183,3 +183,60 @@ def test_a_breakdown_curve_says_what_broke():
     with pytest.raises(ValueError, match="differ in no number"):
         plots.factor_curves(breakdown(counts=(3,)))
     assert plots.available(breakdown())[-1] == "factor_curves"
+
+
+def resilience(graphs=("ring", "torus", "star"), metric="accuracy_mean"):
+    """Accuracy falls with the share of nodes that leave, twice as fast when the central ones do."""
+    out = []
+    for graph in graphs:
+        for algorithm in ("dsgd", "track"):
+            for by, slope in (("random", 0.5), ("degree", 1.0)):
+                cell = config(algorithm, graph, 1.0) | {
+                    "faults": {"name": "node_loss", "share": 0.2, "by": by}
+                }
+                cell |= {"label": f"{graph} {algorithm} {by}", "vmap": {"faults.share": [0.0, 0.1, 0.4]}}
+                top = 0.9 if algorithm == "dsgd" else 0.8
+                values = {share: [top - slope * share] * 2 for share in (0.0, 0.1, 0.4)}
+                out.append(result(cell, values, metric=metric, swept="faults.share"))
+    return out
+
+
+def test_every_swept_value_of_a_fault_is_a_cell_of_its_own():
+    parts = by_fault(resilience())
+    assert len(parts) == 36 and [part.config["faults"]["share"] for part in parts[:3]] == [0.0, 0.1, 0.4]
+    assert parts[1].label.endswith(", share 0.1") and parts[1].runs == [{"seed": 0}, {"seed": 1}]
+    assert all("faults.share" not in row for row in parts[1].rows) and len(parts[1].rows) == 4
+    assert resilience()[0].config["faults"]["share"] == 0.2  # what was given stays as it was
+    table = ablation(resilience(), columns="faults.share")
+    assert table.mean.loc[("track", "torus", "degree")].to_numpy(float) == pytest.approx([0.8, 0.7, 0.4])
+    assert table.given and table.best.loc[("dsgd", "ring", "random")].all()
+    attacked = breakdown()
+    assert all(part is whole for part, whole in zip(by_fault(attacked), attacked, strict=True))
+
+
+def test_nodes_that_faults_cut_off_are_not_merged():
+    cells = resilience()
+    for cell in cells:
+        cell.rows = [row | {"accuracy_merged": 0.1, "alive": 3} for row in cell.rows]
+    assert ablation(cells).metric == "accuracy_mean"
+    for cell in cells:
+        cell.rows = [{k: v for k, v in row.items() if k != "alive"} for row in cell.rows]
+    assert ablation(cells).metric == "accuracy_merged"
+
+
+def test_many_curves_are_a_panel_a_graph_with_colours_and_dashes():
+    figure = plots.factor_curves(resilience())
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [
+        f"topology: {g}" for g in ("ring", "torus", "star")
+    ]
+    for axes in figure.axes:
+        lines = {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
+        assert set(lines) == {"dsgd, random", "dsgd, degree", "track, random", "track, degree"}
+        np.testing.assert_allclose(lines["track, degree"].get_ydata(), [0.8, 0.7, 0.4])
+        assert lines["dsgd, random"].get_color() == lines["dsgd, degree"].get_color()
+        assert lines["dsgd, random"].get_linestyle() == lines["track, random"].get_linestyle()
+        assert lines["dsgd, random"].get_linestyle() != lines["dsgd, degree"].get_linestyle()
+    assert len(figure.legends) == 1 and len(figure.legends[0].get_texts()) == 4
+    assert "2 seeds" in figure.get_suptitle()
+    assert len(plots.factor_curves(resilience(graphs=("ring",))).axes) == 1  # few lines share a panel
+    assert "factor_curves" in plots.available(resilience(graphs=("ring",))[:1])

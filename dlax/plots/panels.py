@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from dlax.ablation import factors
+from dlax.ablation import by_fault, factors
 from dlax.plots.curve import Results, curves, listed, main_axis, main_metric, shared_metrics
 from dlax.plots.factor import numeric_factor
 from dlax.plots.graphs import MAX_NODES_DRAWN, draw_graphs, size
@@ -29,7 +29,7 @@ def available(results: Results) -> list[str]:
       ValueError: if there is no result, or one has no rows.
     """
     results = listed(results)
-    tables = [result.to_pandas() for result in results]
+    parts, tables = by_fault(results), [result.to_pandas() for result in results]
     main = bool(shared_metrics(tables))
     bits = all("bits_node" in table and (table["bits_node"] > 0).any() for table in tables)
     fits = {
@@ -40,8 +40,8 @@ def available(results: Results) -> list[str]:
         "graph": all(0 < size(result) <= MAX_NODES_DRAWN for result in results),
         "partition": any(result.partition is not None for result in results),
         "panel": main,
-        "heat_map": len(results) > 1 and len(factors(results)) > 1,
-        "factor_curves": len(results) > 1 and numeric_factor(results) is not None,
+        "heat_map": len(parts) > 1 and len(factors(parts)) > 1,
+        "factor_curves": len(parts) > 1 and numeric_factor(parts) is not None,
     }
     return [name for name, fit in fits.items() if fit]
 

@@ -59,6 +59,7 @@ from dlax.topology.sequences import (
     scheduled_pull,
     switched,
 )
+from dlax.topology.sized import weighted_by_data
 from dlax.topology.spectra import (
     Order,
     chi1,
@@ -220,5 +221,6 @@ __all__ = [
     "uniform_neighbour",
     "uniform_rates",
     "watts_strogatz",
+    "weighted_by_data",
     "with_sybils",
 ]
