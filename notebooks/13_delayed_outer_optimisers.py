@@ -39,46 +39,49 @@ from dlax.algorithms import delayed_diloco, diloco, eager_diloco
 from dlax.claims import Claims
 from dlax.data import digits, dirichlet
 from dlax.optimizers import sgd
+from dlax.papers import unmeasured
 from dlax.plots import COLOURS, MARKERS, blank, frame
 from dlax.problems import quadratic, softmax
 from dlax.simulate import simulate
 
 claims = Claims()
-ROUNDS = 150
+ROUNDS = 300
 
 
-def far(factory, n, cs, rates, momentum=0.9):
-    """|θ − θ*| after 150 rounds over that at the start, by outer rate and c; one gradient step of c is a local phase."""
+def growth(factory, n, cs, rates, momentum=0.9):
+    """Factor on |θ − θ*| in a round, by outer rate and c; one gradient step of c is a local phase.
+
+    From the largest distance in the last hundred rounds and in the hundred before them: θ oscillates.
+    """
     problem = quadratic(n, dim=1, condition=1.0, heterogeneity=0.0)
     one = partial(factory, local_steps=1, optimizer=sgd())
     hyper = {"lr": list(cs), "outer_lr": list(rates), "outer_momentum": [momentum]}
     result = simulate(
-        one, problem, tp.complete(n), rounds=ROUNDS, eval_every=ROUNDS // 2, precision="float64", hyper=hyper
+        one, problem, tp.complete(n), rounds=ROUNDS, eval_every=4, precision="float64", hyper=hyper
     )
     rows = pd.DataFrame(result.rows)
-    last = rows[rows["round"] == ROUNDS].pivot(index="outer_lr", columns="lr", values="distance")
-    return np.sqrt(last.to_numpy() / rows["distance"].iloc[0])
+    rows["distance"] = np.sqrt(rows["distance"]).clip(lower=1e-15)  # what float64 can tell from 0
+
+    def peak(begin):
+        some = rows[(rows["round"] > begin) & (rows["round"] <= begin + 100)]
+        return some.pivot_table(index="outer_lr", columns="lr", values="distance", aggfunc="max").to_numpy()
+
+    return (peak(200) / peak(100)) ** (1 / 100)
 
 
 # %% [markdown]
 # ## 1. The instability region of delayed Nesterov
 #
-# $\mu = 0.9$; colour: what is left of the distance after 150 rounds, on a log scale. The line is where the predicted
+# $\mu = 0.9$; colour: the factor on the distance in a round, measured. The line is where the predicted
 # radius is 1.
 
 # %%
 CS, RATES = np.linspace(0.03, 1, 24), np.linspace(0.05, 1, 20)
-left = far(delayed_diloco, 2, CS, RATES)
+factor = growth(delayed_diloco, 2, CS, RATES)
 radius = np.array([[theory.outer_radius(c, a, form="delayed") for c in CS] for a in RATES])
 figure, (axes,) = blank(6.6, 4.2)
 picture = axes.pcolormesh(
-    CS,
-    RATES,
-    np.log10(np.maximum(left, 1e-12)).clip(-6, 6),
-    cmap="RdBu_r",
-    vmin=-6,
-    vmax=6,
-    shading="nearest",
+    CS, RATES, factor.clip(0.85, 1.15), cmap="RdBu_r", vmin=0.85, vmax=1.15, shading="nearest"
 )
 line = axes.contour(CS, RATES, radius, levels=[1.0], colors="#222222", linewidths=1.8)
 axes.plot([0.2, 0.5], [0.7, 0.7], "o", color="#222222", ms=5)
@@ -89,16 +92,14 @@ frame(
     "delayed Nesterov, 0.9; line: predicted boundary; dots: α = 0.7 at c = 0.2 and 0.5",
 )
 axes.grid(visible=False)
-figure.colorbar(picture, ax=axes, label="log₁₀ of the distance left after 150 rounds")
+figure.colorbar(picture, ax=axes, label="factor on the distance in a round")
 figure
 
 # %%
-clear = np.abs(radius - 1) > 0.01  # nearer, 150 rounds do not tell
-right = (left > 1) == (radius > 1)
+clear = np.abs(radius - 1) > 0.005  # nearer, 300 rounds do not tell
+right = (factor > 1) == (radius > 1)
 claims.at_least("cells of the plane in which growth is as predicted, share", 1.0, float(right[clear].mean()))
-claims.at_least(
-    "cells near enough to the boundary to be left out, share of all, below", 0.9, float(clear.mean())
-)
+claims.at_least("cells far enough from the boundary to be counted, share", 0.9, float(clear.mean()))
 claims.close("delayed, α = 0.7: unstable from c = 0.362 on", 0.362, theory.outer_limit(), abs=1e-3)
 claims.close("delayed, α = 0.4: from c = 0.633 on", 0.633, theory.outer_limit(0.4), abs=1e-3)
 
@@ -107,10 +108,10 @@ claims.close("delayed, α = 0.4: from c = 0.633 on", 0.633, theory.outer_limit(0
 # $\lambda^2 - \lambda + \alpha c = 0$, whose roots are inside the circle for all $c \le 1$ if $\alpha < 1$.
 
 # %%
-plain = far(delayed_diloco, 2, CS, RATES, momentum=0.0)
+plain = growth(delayed_diloco, 2, CS, RATES, momentum=0.0)
 table = pd.DataFrame(
     {
-        "diverged, Nesterov 0.9": (left > 1).mean(axis=1)[::4],
+        "diverged, Nesterov 0.9": (factor > 1).mean(axis=1)[::4],
         "diverged, plain": (plain > 1).mean(axis=1)[::4],
     },
     index=pd.Index(RATES[::4].round(2), name="α"),
@@ -127,7 +128,7 @@ table.map("{:.0%}".format)
 # %%
 WORKERS = (2, 4, 8)
 SHOWN = np.linspace(0.05, 1, 39)
-grown = {w: far(eager_diloco, w, SHOWN, [0.7])[0] ** (1 / ROUNDS) for w in WORKERS}
+grown = {w: growth(eager_diloco, w, SHOWN, [0.7])[0] for w in WORKERS}
 figure, (axes,) = blank(6.6, 4.0)
 for number, w in enumerate(WORKERS):
     predicted = [theory.outer_radius(c, form="eager", workers=w) for c in SHOWN]
@@ -155,62 +156,58 @@ for w in (4, 8):
 # %% [markdown]
 # ## 3. What the delay costs on real data
 #
-# Softmax regression on digits, split by Dirichlet 0.5 over two and over eight workers, $H = 20$ steps of AdamW. Two
-# seeds, mean of the held-out loss over the second half of 30 rounds.
+# Softmax regression on digits, split by Dirichlet 0.5 over two workers, $H = 20$ steps of AdamW; eager over eight too.
+# Two seeds, mean of the held-out loss over the second half of 20 rounds.
+
 
 # %%
-FORMS = {"synchronous": diloco, "eager": eager_diloco, "delayed": delayed_diloco}
-
-
-def trained(n):
-    """Held-out loss of the mean model by form; delayed with both outer rates."""
+def trained(factory, n, rates):
+    """Held-out loss of the mean model, by outer rate."""
     problem = softmax(n, dataset=digits(), partition=dirichlet(alpha=0.5), optimum=False)
-    losses = {}
-    for name, factory in FORMS.items():
-        hyper = {
-            "lr": [0.01],
-            "outer_lr": [0.4, 0.7] if name == "delayed" else [0.7],
-            "outer_momentum": [0.9],
+    result = simulate(
+        partial(factory, local_steps=20),
+        problem._replace(objective=unmeasured),
+        tp.complete(n),
+        rounds=20,
+        eval_every=2,
+        seeds=2,
+        hyper={"lr": [0.01], "outer_lr": rates, "outer_momentum": [0.9]},
+    )
+    rows = pd.DataFrame(result.rows)
+    return rows[rows["round"] > 10].groupby("outer_lr")["test_loss_merged"].mean().to_list()
+
+
+slower, late = trained(delayed_diloco, 2, [0.4, 0.7])
+costs = pd.DataFrame(
+    {
+        "held-out loss": {
+            "synchronous": trained(diloco, 2, [0.7])[0],
+            "eager": trained(eager_diloco, 2, [0.7])[0],
+            "delayed, α = 0.4": slower,
+            "delayed": late,
+            "eager, 8 workers": trained(eager_diloco, 8, [0.7])[0],
         }
-        result = simulate(
-            partial(factory, local_steps=20),
-            problem,
-            tp.complete(n),
-            rounds=30,
-            eval_every=3,
-            seeds=2,
-            hyper=hyper,
-        )
-        rows = pd.DataFrame(result.rows)
-        mean = rows[rows["round"] > 15].groupby("outer_lr")["test_loss_merged"].mean()
-        losses |= {f"{name}, α = {rate:g}": loss for rate, loss in mean.round(6).items()}
-    return losses
-
-
-costs = pd.DataFrame({f"{n} workers": trained(n) for n in (2, 8)})
+    }
+)
 costs.round(3)
 
 # %% [markdown]
 # Without a parabola at hand the order is what the radii say it should be: late momentum costs most, a lower outer rate
-# takes most of that away, and eager updates are nearly free for two workers and not for eight.
+# takes most of that away, and so do eager updates, for two workers but not for eight.
 
 # %%
-two, eight = costs["2 workers"], costs["8 workers"]
+loss = costs["held-out loss"]
+claims.at_most("digits: loss of synchronous, at most eager's", loss["eager"], loss["synchronous"])
+claims.at_most("digits: loss of eager, at most half of delayed's", 0.5 * loss["delayed"], loss["eager"])
 claims.at_most(
-    "2 workers: loss of eager, at most that of delayed", two["delayed, α = 0.7"], two["eager, α = 0.7"]
-)
-claims.at_most(
-    "2 workers: loss of delayed with α = 0.4, at most that with 0.7",
-    two["delayed, α = 0.7"],
-    two["delayed, α = 0.4"],
+    "digits: loss of delayed with α = 0.4, at most half of that with 0.7",
+    0.5 * loss["delayed"],
+    loss["delayed, α = 0.4"],
 )
 claims.at_least(
-    "what eager loses to synchronous, 8 workers over 2",
-    1.0,
-    float(
-        (eight["eager, α = 0.7"] / eight["synchronous, α = 0.7"])
-        / (two["eager, α = 0.7"] / two["synchronous, α = 0.7"])
-    ),
+    "digits, eager: loss with 8 workers, at least twice that with 2",
+    2 * loss["eager"],
+    loss["eager, 8 workers"],
 )
 
 # %% [markdown]
