@@ -166,18 +166,21 @@ def streaming_diloco(
             return jax.lax.switch(which, branches, now), None
 
         zero = jnp.zeros(tree.num_nodes(params), jax.tree.leaves(params)[0].dtype)
-        outer = (jax.tree.leaves(each) for each in shared)
+        theta, momentum, pending = (jax.tree.leaves(each) for each in shared)
         bits = jnp.zeros_like(jax.eval_shape(channel.mix, state.link[0], _some(params, parts[0]))[2])
-        now = _Inside(params, memory, zero, *outer, state.link, bits)
+        now = _Inside(params, memory, zero, theta, momentum, pending, state.link, bits)
         order = (jnp.array(times[:-1]), jnp.array(times[1:]), jnp.arange(len(events)))
         now, _ = jax.lax.scan(until, now, order)
         if times[-1] < local_steps:
             now = jax.lax.fori_loop(times[-1], local_steps, inner, now)
-        anchor, momentum, pending = (
-            jax.tree.unflatten(structure, each) for each in (now.anchor, now.momentum, now.pending)
-        )
-        new = StreamingState(
-            now.params, now.memory, anchor, momentum, pending, raised(state.revision), now.link
+        new = state._replace(
+            params=now.params,
+            memory=now.memory,
+            anchor=jax.tree.unflatten(structure, now.anchor),
+            momentum=jax.tree.unflatten(structure, now.momentum),
+            pending=jax.tree.unflatten(structure, now.pending),
+            revision=raised(state.revision),
+            link=now.link,
         )
         info = {"loss": now.loss, "bits": now.bits + handed.astype(now.bits.dtype), "gradients": local_steps}
         return unless_alone(new, state, round.active), info

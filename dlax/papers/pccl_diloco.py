@@ -70,7 +70,7 @@ class Setting(NamedTuple):
 
 
 QUICK = Setting(train_samples=None, held_out=None, hidden=(32,), rounds=16)
-SLOW = Setting(train_samples=8000, held_out=2000, hidden=(64,), rounds=40)
+SLOW = Setting(train_samples=8000, held_out=1000, hidden=(64,), rounds=24)
 
 
 def reproduce(*, slow: bool = False) -> Reproduction:
@@ -187,7 +187,7 @@ def train(problem: Problem, *, slow: bool) -> dict[str, Result]:
     }
     if slow:
         runs["plain averaging"] = run(diloco(0.01, 1.0, 0.0, **inner))
-        longer = {"optimizer": ADAM, "local_steps": 50}
+        longer: dict[str, Any] = {"optimizer": ADAM, "local_steps": 50}
         runs["delayed, Nesterov, H = 50"] = run(delayed_diloco(0.01, outer_momentum=0.9, **longer))
         for rounding in ("nearest", "truncate"):
             ring = ring_all_reduce(quantised=True, rounding=rounding)
