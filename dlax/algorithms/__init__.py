@@ -18,11 +18,14 @@ from dlax.algorithms.decentlam import decentlam
 from dlax.algorithms.decentralized_amsgrad import decentralized_amsgrad
 from dlax.algorithms.decentralized_proxskip import decentralized_proxskip
 from dlax.algorithms.deep_squeeze import deep_squeeze
+from dlax.algorithms.delayed_diloco import delayed_diloco
 from dlax.algorithms.dfedavg import dfedavg
 from dlax.algorithms.dfedsam import dfedsam
+from dlax.algorithms.diloco import diloco
 from dlax.algorithms.dlm import dlm
 from dlax.algorithms.dmsgd import dmsgd
 from dlax.algorithms.dsgd import dsgd
+from dlax.algorithms.eager_diloco import eager_diloco
 from dlax.algorithms.exact_diffusion import exact_diffusion
 from dlax.algorithms.extra import extra
 from dlax.algorithms.fedamd import fedamd
@@ -52,6 +55,7 @@ from dlax.algorithms.scaffold import scaffold
 from dlax.algorithms.second_order_gossip import second_order_gossip
 from dlax.algorithms.sgp import sgp
 from dlax.algorithms.slowmo import slowmo
+from dlax.algorithms.streaming_diloco import streaming_diloco
 from dlax.algorithms.through import through
 from dlax.types import Algorithm
 
@@ -89,6 +93,10 @@ ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "gossip_pga": gossip_pga,
     "gradient_averaging": gradient_averaging,
     "slowmo": slowmo,
+    "diloco": diloco,
+    "delayed_diloco": delayed_diloco,
+    "eager_diloco": eager_diloco,
+    "streaming_diloco": streaming_diloco,
     "sgp": sgp,
     "push_diging": push_diging,
     "dfedavg": dfedavg,
@@ -118,11 +126,14 @@ __all__ = [
     "decentralized_amsgrad",
     "decentralized_proxskip",
     "deep_squeeze",
+    "delayed_diloco",
     "dfedavg",
     "dfedsam",
+    "diloco",
     "dlm",
     "dmsgd",
     "dsgd",
+    "eager_diloco",
     "exact_diffusion",
     "extra",
     "fedamd",
@@ -152,5 +163,6 @@ __all__ = [
     "second_order_gossip",
     "sgp",
     "slowmo",
+    "streaming_diloco",
     "through",
 ]

@@ -12,6 +12,7 @@ from dlax.channel.linear import linear
 from dlax.channel.matching import matching
 from dlax.channel.median import median
 from dlax.channel.power_gossip import power_gossip
+from dlax.channel.ring_all_reduce import ring_all_reduce
 from dlax.channel.robust import robust
 from dlax.channel.running_sums import running_sums
 from dlax.channel.sybilwall import sybilwall
@@ -25,6 +26,7 @@ CHANNELS: dict[str, Callable[..., Channel]] = {
     "extremum": extremum,
     "matching": matching,
     "median": median,
+    "ring_all_reduce": ring_all_reduce,
     "robust": robust,
     "running_sums": running_sums,
     "sybilwall": sybilwall,
@@ -47,6 +49,7 @@ __all__ = [
     "matching",
     "median",
     "power_gossip",
+    "ring_all_reduce",
     "robust",
     "running_sums",
     "sybilwall",

@@ -68,6 +68,7 @@ PAPERS: dict[str, str] = {
     "flag_aggregator": "unit gradients projected on the subspace that explains most of them best",
     "monna": "momentum and nearest-neighbour averaging against Byzantine peers",
     "network_lasso": "one-class SVMs of neighbouring road regions, coupled by a network lasso",
+    "pccl_diloco": "DiLoCo and its late and streamed forms, over rings of peers that come and go",
     "single_merging": "almost silent gossip and one global merge at the end",
     "sybilwall": "similarity to neighbours and, by gossip of histories, to distant nodes gives Sybils away",
     "vanishing_variance": "averages of independent networks lose their scale; rescaling each layer keeps it",

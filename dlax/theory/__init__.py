@@ -20,6 +20,7 @@ from dlax.theory.averaging import (
 from dlax.theory.bounds import dsgd_bias_bound, dsgd_terms, transient_bound
 from dlax.theory.curvature import Curvature, curvature
 from dlax.theory.linearize import linearize
+from dlax.theory.outer import outer_limit, outer_matrix, outer_radius
 from dlax.theory.quadratics import Quadratic, centralized_sgd, dsgd, gradient_tracking, quadratic_of
 from dlax.theory.recursion import Recursion
 from dlax.theory.transient import Transient, transient
@@ -38,6 +39,9 @@ __all__ = [
     "dsgd_terms",
     "gradient_tracking",
     "linearize",
+    "outer_limit",
+    "outer_matrix",
+    "outer_radius",
     "push_sum_rate",
     "quadratic_of",
     "rounds_to",
