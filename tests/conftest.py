@@ -18,6 +18,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure():
+    # Tests compile far more than they compute: a third of the time that full optimisation takes to compile.
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
     # jax writes entries without a lock, so every worker of pytest-xdist keeps a folder of its own.
     folder = cache_dir() / "tests" / os.environ.get("PYTEST_XDIST_WORKER", "main")
     settings = {"jax_compilation_cache_dir": str(folder), "jax_persistent_cache_min_compile_time_secs": 0.0}
