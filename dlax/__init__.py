@@ -30,13 +30,17 @@ _HOME = {
 }
 _MODULES = (
     "algorithms",
+    "attacks",
     "channel",
     "data",
+    "faults",
     "mixing",
     "models",
     "papers",
     "plots",
     "problems",
+    "robust",
+    "sampling",
     "schedulers",
     "simulate",
     "topology",
