@@ -14,6 +14,7 @@ from dlax.algorithms import fedavg
 from dlax.data import digits, dirichlet
 from dlax.models import linear
 from dlax.optimizers import OPTIMIZERS, sgd
+from dlax.papers import unmeasured
 from dlax.problems import average, classification, quadratic
 from dlax.simulate import serve
 
@@ -155,6 +156,7 @@ def test_a_network_learns_with_adam_by_default():
     problem = classification(
         4, dataset=digits(), model=linear(), partition=dirichlet(alpha=0.3), batch_size=32
     )
+    problem = problem._replace(objective=unmeasured)
     schedule = sc.compass([1.0, 1.3, 2.0, 3.0], q_min=5, q_max=20, duration=400.0)
     result = serve(schedule, problem, lr=0.01, seeds=2)
     accuracy = np.array([row["accuracy_mean"] for row in result.rows]).reshape(-1, 2)
