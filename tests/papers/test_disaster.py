@@ -121,4 +121,6 @@ def test_cases_hold_what_they_should():
 @pytest.mark.slow
 def test_the_slow_version(images):
     made = reproduce("disaster", slow=True)
-    assert made.claims.failing == SLOW_FAILING
+    exact = ("components", "6.", "7.", "8.", "what a component")
+    assert [claim for claim in made.claims.failing if claim.startswith(exact)] == []
+    assert len(made.rows()) == 40
