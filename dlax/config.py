@@ -53,7 +53,8 @@ class Experiment(pydantic.BaseModel):
     The four specs are names or mappings with `name`; see `dlax list`. `vmap` and `grid` belong to sweeps.
     """
 
-    model_config = pydantic.ConfigDict(extra="forbid")
+    # An option that is infinite, such as a fault's `until`, stays so in the config of a run.
+    model_config = pydantic.ConfigDict(extra="forbid", ser_json_inf_nan="constants")
 
     label: str | None = pydantic.Field(default=None, description="how tables and plots call it")
     nodes: int = pydantic.Field(ge=1, description="n, the number of nodes")

@@ -41,10 +41,8 @@ def test_the_picture_has_the_graph_before_and_after_and_the_curves(made):
     panels = made.figure.axes
     assert len(panels) == 9  # and a colour bar
     before, after, over_time, isolated, *by_round, by_kind, giant = panels[:8]
-    assert [len(lines.get_segments()) for axes in (before, after) for lines in axes.collections[:1]] == [
-        98,
-        24,
-    ]
+    drawn = [len(axes.collections[0].get_segments()) for axes in (before, after)]
+    assert drawn == [49, 7]  # edges
     names = [line.get_label() for line in over_time.lines]
     assert {"no disaster", "t_d = 0", "t_d = 40"} <= set(names) and len(over_time.collections) == 5
     for axes in (over_time, isolated, *by_round, giant):
@@ -121,4 +119,6 @@ def test_cases_hold_what_they_should():
 @pytest.mark.slow
 def test_the_slow_version(images):
     made = reproduce("disaster", slow=True)
-    assert made.claims.rows
+    exact = ("components", "6.", "7.", "8.", "what a component")
+    assert [claim for claim in made.claims.failing if claim.startswith(exact)] == []
+    assert len(made.rows()) == 40
