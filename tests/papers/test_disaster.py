@@ -26,6 +26,18 @@ FAILING = [
     "m = 2: no more than about 20 points lost, whatever the round (follow-up)",
 ]
 
+# The network is still learning after 60 rounds, and hubs without data, as in Case 1, hold it back.
+SLOW_FAILING = [
+    "2. m = 1: points lost with connectivity alone, hubs gone at 0 (paper, own figure)",
+    *(f"3. m = 1, Case {case}: data lost costs less than links lost in Case 1, least margin in points (paper)"
+      for case in (2, 3)),
+    "2. m = 2: points lost with connectivity alone, hubs gone at 0 (paper, own figure)",
+    "2. m = 2: by which links lost then exceed data lost with them (paper)",
+    *(f"3. m = 2, Case {case}: data lost costs less than links lost in Case 1, least margin in points (paper)"
+      for case in (2, 3)),
+]  # fmt: skip
+BORDERLINE = ["m = 2: hubs with more data leave more knowledge behind, least margin (own)"]  # by 0.01 point
+
 
 @pytest.fixture(scope="module")
 def made():
@@ -119,6 +131,5 @@ def test_cases_hold_what_they_should():
 @pytest.mark.slow
 def test_the_slow_version(images):
     made = reproduce("disaster", slow=True)
-    exact = ("components", "6.", "7.", "8.", "what a component")
-    assert [claim for claim in made.claims.failing if claim.startswith(exact)] == []
+    assert [claim for claim in made.claims.failing if claim not in BORDERLINE] == SLOW_FAILING
     assert len(made.rows()) == 40
