@@ -64,6 +64,7 @@ PAPERS: dict[str, str] = {
     "dfedsam": "DFedSAM and DFedSAM-MGS: sharpness-aware local steps, several gossip steps",
     "dimat": "merging and training in turn: hidden units are matched before models are averaged",
     "disaster": "hubs disappear while the network learns: is it their data or their links that are missed?",
+    "fedamd": "some clients of a round keep gradients, the others walk along the mean of all that were kept",
     "fedcompass": "a server hands out local steps by speed, so that clients arrive, and are averaged, in groups",
     "flag_aggregator": "unit gradients projected on the subspace that explains most of them best",
     "monna": "momentum and nearest-neighbour averaging against Byzantine peers",
