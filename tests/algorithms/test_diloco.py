@@ -322,7 +322,7 @@ def test_what_is_refused():
     for factory in (diloco, delayed_diloco, eager_diloco, streaming_diloco):
         with pytest.raises(ValueError, match=r"outer_momentum must be in \[0, 1\), got 1"):
             factory(outer_momentum=1.0)
-    with pytest.raises(ValueError, match="'eager_diloco' needs every node in every round"):
+    with pytest.raises(ValueError, match="'eager_diloco' needs every node and link in every round"):
         run(eager_diloco(local_steps=1), 1, participation=0.5)
 
 
