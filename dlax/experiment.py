@@ -60,7 +60,7 @@ def run(
     if experiment.grid:
         raise ValueError("grid: a config with a grid is a sweep; use dlax.sweep, or `dlax sweep`")
     use_compilation_cache()
-    pieces = _build(experiment)
+    pieces = build(experiment)
     plain = experiment.model_dump(mode="json")
     if out is None:
         result = _simulate(experiment, pieces, on_block=on_block)
@@ -111,7 +111,7 @@ def sweep(
     raw = load(config, overrides)
     experiments = expand(raw)
     for experiment in experiments:
-        _build(experiment)  # a mistake in the last combination shows before the first runs
+        build(experiment)  # a mistake in the last combination shows before the first runs
     folder = None if out is None else rundir.open_sweep(Path(out), raw, resume=resume, overwrite=overwrite)
     results = []
     for index, experiment in enumerate(experiments):
@@ -161,8 +161,18 @@ class EventRecipe:
         return self.recipe(hyper).algorithm  # type: ignore[return-value]
 
 
-def _build(experiment: Experiment) -> tuple[Recipe, dict[str, list[float]], Problem, Topology | None]:
-    """The pieces of a run; factories' own complaints get the path of their spec."""
+def build(experiment: Experiment) -> tuple[Recipe, dict[str, list[float]], Problem, Topology | None]:
+    """Builds the pieces of a run without running it; factories' own complaints get the path of their spec.
+
+    Args:
+      experiment: resolved, without a grid.
+
+    Returns:
+      What the compiled run is built by, the values of its traced options, the problem, and the topology or None.
+
+    Raises:
+      ValueError: on whatever does not fit.
+    """
     hyper: dict[str, list[float]] = {}
     texts = []
     for part, kind in TRACED_SPECS.items():
@@ -306,4 +316,4 @@ def use_compilation_cache() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
-__all__ = ["Experiment", "Recipe", "expand", "load", "resolve", "run", "sweep"]
+__all__ = ["Experiment", "Recipe", "build", "expand", "load", "resolve", "run", "sweep"]

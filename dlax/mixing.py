@@ -232,7 +232,7 @@ def pull(
     """own ⊗ x ⊕ ⊕ⱼ weight[:, j] ⊗ x[index[:, j]], for weights made inside the run: every node reads.
 
     Args:
-      message: leaves `[n, ...]`, or more rows, of which the first n are the nodes' own.
+      message: leaves `[n, ...]`, or `[r n, ...]`, of which the first n rows are the nodes' own.
       index: `[n, k]` int32, whom each node hears: rows of the message.
       weight: `[n, k]`, zero in unused slots.
       own: `[n]`, the self weight.
@@ -241,7 +241,7 @@ def pull(
 
     def one(leaf: jax.Array) -> jax.Array:
         n = len(own)
-        rows = _rows(leaf, max(n, len(leaf)), semiring)
+        rows = _rows(leaf, len(leaf) if len(leaf) % n == 0 < len(leaf) else n, semiring)
         mixed = _slots(rows, rows[:n], index, weight, own, semiring)
         return mixed.reshape((n, *leaf.shape[1:])).astype(leaf.dtype)
 

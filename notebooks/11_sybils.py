@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
-from dlax import robust
+from dlax import algorithms, robust
 from dlax import topology as tp
 from dlax.claims import Claims
 from dlax.papers import sybilwall as study
@@ -293,6 +293,12 @@ claims.at_most(
 # %%
 problem = study.make_problem(study.gaussian_classes(), study.QUICK)
 HOSTS, PLACES, RUNS, LAST = study.H, study.S, 4, 24  # honest nodes; places for Sybils, of which some are idle
+LOCAL_SGD = partial(algorithms.dsgd, local_steps=25)
+
+
+def last(result, metric):
+    """The mean over honest nodes at the end, in per cent, of every seed."""
+    return np.array([100 * row[f"{metric}_mean"] for row in result.rows if row["round"] == LAST])
 
 
 def as_given(t, key, arrays):
@@ -325,7 +331,7 @@ def arena(sybils, density=1.0):
 def train(rule, sybils, density=1.0):
     """One rule against one attacker, all seeds in one call."""
     return simulate(
-        study.algorithm(25),
+        LOCAL_SGD,
         problem,
         arena(sybils, density),
         rounds=LAST,
@@ -345,7 +351,7 @@ runs = {(rule, s): train(rule, s) for rule in study.MAIN for s in NAMES}
 
 def at_end(rule, metric):
     """The mean over honest nodes, in per cent, [seeds, numbers of Sybils]."""
-    return np.stack([study.last(runs[rule, s], metric) for s in NAMES], axis=1)
+    return np.stack([last(runs[rule, s], metric) for s in NAMES], axis=1)
 
 
 success = {rule: at_end(rule, "attack_success") for rule in study.MAIN}
@@ -405,7 +411,7 @@ DENSITIES = (0.3, 0.6, 1.0, 2.0)
 ends = {
     rule: np.stack(
         [
-            study.last(runs[rule, 9] if density == 1 else train(rule, 9, density), "attack_success")
+            last(runs[rule, 9] if density == 1 else train(rule, 9, density), "attack_success")
             for density in DENSITIES
         ],
         axis=1,
