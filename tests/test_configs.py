@@ -29,7 +29,9 @@ def test_its_head_says_how_to_run_it_and_what_to_expect(path):
     assert str(path.relative_to(ROOT)) in head and "Expect" in head
 
 
-MOST = 4  # cells of a config that are run; rules and attacks run, each of them, in contract tests of their own
+MOST = (
+    4  # cells of a config that are run; rules and attacks run, each of them, in contract tests of their own
+)
 
 
 @every_config
