@@ -151,3 +151,14 @@ def test_the_slow_version(images):
               for rule in (paper.FLAG, "plain mean")]  # fmt: skip
     wanted = [claim for claim in made.claims.failing if claim in exact or claim.startswith(tuple(behind))]
     assert wanted == [f"4. {paper.RANDOM[0]}: Flag behind clean SGD, points (inferred)"]
+    beaten = (
+        "multi-Krum",
+        "Bulyan",
+        "median",
+        "geometric median",
+        "meamed",
+    )  # by two points or more under U[0, 1)
+    for rule in beaten:
+        assert (
+            f"Flag against {rule}, worst attack, points (inferred from the headline)" in made.claims.failing
+        )
