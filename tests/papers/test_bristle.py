@@ -204,13 +204,11 @@ def made():
     return reproduce("bristle")
 
 
-@pytest.mark.slow  # a minute and a half of compilation
 def test_verdicts_are_as_they_are(made):
     assert made.claims.failing == []
     assert len(made.rows()) == 19
 
 
-@pytest.mark.slow  # a minute and a half of compilation
 def test_the_picture_has_its_panels(made):
     assert len(made.figure.axes) == 3
     for axes in made.figure.axes:
