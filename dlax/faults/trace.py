@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlax import mixing
-from dlax.simulate.streams import round_key, stream
+from dlax.simulate.streams import fault_key, round_key, stream
 from dlax.tables import read_table
 from dlax.topology import Topology
 from dlax.types import Fault, Outage, Site
@@ -87,7 +87,7 @@ def record(fault: Fault, topology: Topology, *, rounds: int, seed: int = 0) -> "
             made = mixing.network(plan, arrays[0], t, stream(key, "graph"), stream(key, "channel"), None)
             return made.table()[0]
 
-        return Site(t, jax.random.fold_in(stream(key, "faults"), 1), arrays[1], hears)
+        return Site(t, fault_key(run_key, t), arrays[1], hears)
 
     def body(memory: Any, t: jax.Array) -> tuple[Any, jax.Array]:
         outage, memory = fault.step(memory, site(t))

@@ -410,8 +410,10 @@ def sent(name: str, rows: jax.Array, key: Key) -> jax.Array:
 
 
 def unseen(*_: Any) -> Any:
-    """In place of what none of these attacks looks at."""
-    raise NotImplementedError
+    """In place of what none of these attacks looks at; one that does would need the whole engine."""
+    raise ValueError(
+        "flag_aggregator: an attack here sees the messages, their mean and deviation, and nothing else"
+    )
 
 
 @functools.partial(jax.jit, static_argnames=("problem", "setting", "rules", "kinds"))

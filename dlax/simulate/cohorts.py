@@ -32,7 +32,7 @@ from dlax.simulate.program import (
     measure,
 )
 from dlax.simulate.rounds import Build, Snapshot, choose_execution, run_blocks, runs_of
-from dlax.simulate.streams import round_key, stream
+from dlax.simulate.streams import fault_key, round_key, stream
 from dlax.types import (
     Edges,
     Execution,
@@ -181,7 +181,7 @@ class CohortProgram:
                 "faults: links fail only where there is a graph, and clients of a server have none"
             )
 
-        return Site(t, jax.random.fold_in(stream(round_key(run_key, t), "faults"), 1), arrays.faults, hears)
+        return Site(t, fault_key(run_key, t), arrays.faults, hears)
 
     def _spread(self, clients: jax.Array, present: jax.Array, *numbers: jax.Array) -> tuple[jax.Array, ...]:
         """Of the cohort's masks and numbers `[s]` those of all clients `[N]`: 0 for the others."""

@@ -13,7 +13,7 @@ from dlax import mixing, tree
 from dlax.channel import attacked
 from dlax.simulate import outages
 from dlax.simulate.pace import EVEN, Pace, elapsed
-from dlax.simulate.streams import round_key, stream
+from dlax.simulate.streams import fault_key, round_key, stream
 from dlax.types import (
     Channel,
     Edges,
@@ -218,8 +218,9 @@ class Program:
         """Round t, as faults see it."""
         if arrays.faults is None:
             raise MissingArrays(faults.prepare)
-        key = jax.random.fold_in(stream(round_key(run_key, t), "faults"), 1)  # 0 is of `participation`
-        return Site(t, key, arrays.faults, lambda: self._network(t, run_key, arrays).table()[0])
+        return Site(
+            t, fault_key(run_key, t), arrays.faults, lambda: self._network(t, run_key, arrays).table()[0]
+        )
 
     def _active(self, run_key: Key, t: jax.Array, arrays: Arrays, outage: Outage) -> jax.Array | None:
         """Who takes part in round t, `[n]`; None when everyone always does."""

@@ -26,6 +26,11 @@ def stream(key: Key, name: str) -> Key:
     return jax.random.fold_in(key, zlib.crc32(name.encode()) & 0x7FFFFFFF)
 
 
+def fault_key(run_key: Key, t: jax.Array) -> Key:
+    """What the faults of round t draw from; `participation` draws from the stream itself."""
+    return jax.random.fold_in(stream(round_key(run_key, t), "faults"), 1)
+
+
 def round_key(run_key: Key, t: jax.Array) -> Key:
     """The key of round t of a run."""
     return jax.random.fold_in(run_key, t)
