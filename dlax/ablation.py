@@ -161,6 +161,9 @@ def ablation(
     cells = []
     for number, result in enumerate(results):
         keys = {path: found[path][number] for path in found} | {"label": metric}
+        keys = {
+            path: "none" if key is None else key for path, key in keys.items()
+        }  # pandas takes None for NaN
         cells.append({**{p: keys[p] for p in [*down, across]}, **_cell(result, metric, maximise)})
     table = pd.DataFrame(cells)
     if table.duplicated([*down, across]).any():

@@ -318,7 +318,7 @@ def draw(
     files = []
     available = plots.available(results)
     for name, picture in plots.PLOTS.items():
-        if name not in (only or (available if name in ("heat_map", "factor_curves") else plots.PLOTS)):
+        if name not in (only or available):
             continue
         with_metric = ("learning_curves", "heat_map", "factor_curves")
         options = {"metric": metric} if metric and name in with_metric else {}

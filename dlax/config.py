@@ -17,12 +17,21 @@ from dlax.types import Knowledge
 Config = str | Path | Mapping[str, Any]
 
 _SPECS = ("problem", "topology", "channel", "algorithm")
-_OPTIONAL = ("topology", "cohort", "attack", "byzantine", "faults")
+_OPTIONAL = ("topology", "cohort", "scheduler", "speeds", "attack", "byzantine", "faults")
 _KINDS = {part: part for part in _SPECS} | {
     "cohort": "sampling",
+    "scheduler": "scheduler",
+    "speeds": "speeds",
     "attack": "attack",
     "byzantine": "placement",
     "faults": "fault",
+}
+# Arguments that a run fills in, not options of a spec.
+_GIVEN = {
+    "problem": ("n",),
+    "topology": ("n",),
+    "scheduler": ("seconds", "duration", "aggregations"),
+    "speeds": ("m", "seed"),
 }
 # Parts of the compiled program, whose options may be swept by vmap; and their kinds.
 TRACED_SPECS = {"algorithm": "algorithm", "channel": "channel", "attack": "attack", "faults": "fault"}
@@ -63,6 +72,12 @@ class Experiment(pydantic.BaseModel):
     cohort: Any = pydantic.Field(
         default=None, description="in place of a topology: whom a server hears in a round, a sampling"
     )
+    scheduler: Any = pydantic.Field(
+        default=None, description="in place of a topology: when a server hears whom, in simulated time"
+    )
+    speeds: Any = pydantic.Field(
+        default=None, description="each client's time for a local step; homogeneous if there is a scheduler"
+    )
     channel: Any = pydantic.Field(default="linear", description="how messages travel")
     algorithm: Any = pydantic.Field(description="what a node does in a round")
     byzantine: Any = pydantic.Field(default=None, description="which nodes the attack moves, a placement")
@@ -75,7 +90,7 @@ class Experiment(pydantic.BaseModel):
     duration: float | None = pydantic.Field(
         default=None,
         gt=0,
-        description="simulated time to run, in place of rounds, of asynchronous algorithms",
+        description="simulated time to run, in place of rounds, of asynchronous algorithms and schedulers",
     )
     eval_every: float | None = pydantic.Field(
         default=None, gt=0, description="rounds, or simulated time; default a twentieth of the run"
@@ -173,23 +188,34 @@ def resolve(raw: Mapping[str, Any]) -> Experiment:
     for given, missing in (("byzantine", "attack"), ("attack", "byzantine")):
         if getattr(experiment, given) is not None and getattr(experiment, missing) is None:
             raise ValueError(f"{missing}: is required, since there is {given}")
-    if experiment.topology is None and experiment.cohort is None:
-        raise ValueError("topology: is required, unless there is a cohort")
-    if experiment.cohort is not None:
-        _check_cohort(experiment)
+    places = [part for part in ("topology", "cohort", "scheduler") if getattr(experiment, part) is not None]
+    if not places:
+        raise ValueError("topology: is required, unless there is a cohort or a scheduler")
+    if len(places) > 1:
+        first, second = places[:2]
+        given = getattr(experiment, first)
+        raise ValueError(f"{first}: has no place beside {second}, given {given!r}; leave one out")
+    if experiment.topology is None:
+        _check_server(experiment, places[0])
+    if experiment.scheduler is not None and experiment.speeds is None:
+        experiment.speeds = "homogeneous"
+    if experiment.scheduler is None and experiment.speeds is not None:
+        raise ValueError(
+            f"speeds: are of a scheduler's clients, given {experiment.speeds!r}; a table of nodes' speeds goes to "
+            "clock.speeds"
+        )
     for part, kind in _KINDS.items():
         spec = getattr(experiment, part)
         if spec is None and part in _OPTIONAL:
             continue
         if part == "faults" and isinstance(spec, list):
             spec = {"name": "together", "faults": spec}
-        hidden = ("n",) if part in ("problem", "topology") else ()
-        setattr(experiment, part, registry.resolve(kind, spec, path=part, given=hidden))
+        setattr(experiment, part, registry.resolve(kind, spec, path=part, given=_GIVEN.get(part, ())))
     for path in experiment.vmap:
         _check_vmap(experiment, path)
     _check_clock(experiment)
     if experiment.label is None:
-        where = experiment.topology or experiment.cohort
+        where = experiment.topology or experiment.cohort or experiment.scheduler
         experiment.label = f"{experiment.algorithm['name']}, {where['name']}"
     return experiment
 
@@ -222,13 +248,17 @@ def expand(raw: Mapping[str, Any]) -> list[Experiment]:
     return experiments
 
 
-def _check_cohort(experiment: Experiment) -> None:
-    """What belongs to graphs has no place beside a cohort."""
-    usual = {"topology": None, "byzantine": None, "attack": None, "participation": None, "duration": None}
+def _check_server(experiment: Experiment, place: str) -> None:
+    """What belongs to graphs has no place beside a cohort or a scheduler."""
+    usual: dict[str, Any] = {"byzantine": None, "attack": None, "participation": None}
+    if place == "scheduler":
+        usual |= {"faults": None, "execution": "auto"}
+    else:
+        usual |= {"duration": None}
     for option, value in usual.items():
         if getattr(experiment, option) != value:
             raise ValueError(
-                f"{option}: has no place beside cohort, given {getattr(experiment, option)!r}; leave one out"
+                f"{option}: has no place beside {place}, given {getattr(experiment, option)!r}; leave one out"
             )
     if experiment.start != "common":
         raise ValueError(f"start: a server has one model, so it must be 'common', given {experiment.start!r}")
@@ -237,16 +267,19 @@ def _check_cohort(experiment: Experiment) -> None:
 def _check_clock(experiment: Experiment) -> None:
     """Rounds or a duration, as the algorithm takes it, and how often to evaluate."""
     name, every = experiment.algorithm["name"], experiment.eval_every
-    asynchronous = registry.is_asynchronous(name)
-    wanted, unwanted = ("duration", "rounds") if asynchronous else ("rounds", "duration")
-    kind = "asynchronous" if asynchronous else "an algorithm of rounds"
+    clock = registry.clock_of(name)
+    if (clock == "scheduler") != (experiment.scheduler is not None):
+        wants = "needs a scheduler" if clock == "scheduler" else "cannot be scheduled; local_training can"
+        raise ValueError(f"algorithm: {name} {wants}, given scheduler {experiment.scheduler!r}")
+    wanted, unwanted = ("rounds", "duration") if clock == "rounds" else ("duration", "rounds")
+    kind = {"rounds": "an algorithm of rounds", "events": "asynchronous", "scheduler": "scheduled"}[clock]
     if getattr(experiment, unwanted) is not None:
         raise ValueError(
             f"{unwanted}: {name} is {kind}, which takes {wanted}, given {getattr(experiment, unwanted)!r}"
         )
     if getattr(experiment, wanted) is None:
         raise ValueError(f"{wanted}: is required; {name} is {kind}")
-    if asynchronous:
+    if clock != "rounds":
         usual = {
             "participation": None,
             "execution": "auto",
@@ -255,11 +288,11 @@ def _check_clock(experiment: Experiment) -> None:
             "faults": None,
         }
         if experiment.channel["name"] != "linear" or experiment.channel["drop"] is not None:
-            raise ValueError(f"channel: asynchronous algorithms take none, given {experiment.channel!r}")
+            raise ValueError(f"channel: {kind} algorithms take none, given {experiment.channel!r}")
         for option, value in usual.items():
             if getattr(experiment, option) != value:
                 raise ValueError(
-                    f"{option}: is of rounds, and {name} is asynchronous, given {getattr(experiment, option)!r}"
+                    f"{option}: is of rounds, and {name} is {kind}, given {getattr(experiment, option)!r}"
                 )
         if experiment.clock != _Clock():
             raise ValueError(f"clock: is of rounds; {name} has times of its own")

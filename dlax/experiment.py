@@ -16,13 +16,14 @@ from dlax import registry, rundir
 from dlax.config import TRACED_SPECS, Config, Experiment, expand, load, resolve
 from dlax.data import cache_dir
 from dlax.results import Result, last_round
-from dlax.simulate import Clock, Snapshot, run_cohorts, run_events, run_rounds
+from dlax.schedulers import Schedule
+from dlax.simulate import Clock, Snapshot, run_cohorts, run_events, run_rounds, run_served
 from dlax.simulate.cohorts import Crowd
 from dlax.simulate.liars import under_attack
 from dlax.simulate.pace import pace_of, speeds
 from dlax.simulate.program import Hyper
 from dlax.topology import Topology
-from dlax.types import Asynchronous, Pieces, Placement, Problem, Sampling
+from dlax.types import Asynchronous, LocalTraining, Pieces, Placement, Problem, Sampling
 
 OnBlock = Callable[[Snapshot], bool | None]
 
@@ -161,6 +162,17 @@ class EventRecipe:
         return self.recipe(hyper).algorithm  # type: ignore[return-value]
 
 
+@dataclass(frozen=True)
+class ScheduledRecipe:
+    """Builds clients' training inside the trace, from a recipe whose channel is not used."""
+
+    recipe: Recipe
+
+    def __call__(self, hyper: Hyper) -> LocalTraining:
+        """The training with its traced options."""
+        return self.recipe(hyper).algorithm  # type: ignore[return-value]
+
+
 def build(experiment: Experiment) -> tuple[Recipe, dict[str, list[float]], Problem, Topology | None]:
     """Builds the pieces of a run without running it; factories' own complaints get the path of their spec.
 
@@ -203,6 +215,8 @@ def build(experiment: Experiment) -> tuple[Recipe, dict[str, list[float]], Probl
     if faults is not None:  # what does not fit shows before a run directory is made
         _with_path("faults", lambda: faults.prepare(topology or Crowd(problem.n)))
     pace_of(_clock(experiment), problem.n)
+    if experiment.scheduler is not None:
+        _schedules(experiment)
     if experiment.cohort is not None:
         _with_path("cohort", lambda: _sampling(experiment).prepare(problem))
     if experiment.byzantine is not None and topology is not None:
@@ -220,7 +234,7 @@ def _simulate(
     recipe, hyper, problem, topology = pieces
     assert experiment.eval_every is not None
     shared: dict[str, Any] = {
-        "seeds": list(range(experiment.seeds)) if isinstance(experiment.seeds, int) else experiment.seeds,
+        "seeds": _seeds(experiment),
         "hyper": hyper,
         "swept": list(experiment.vmap),
         "precision": experiment.precision,
@@ -235,6 +249,14 @@ def _simulate(
             eval_every=int(experiment.eval_every), execution=experiment.execution,
             clock=_clock(experiment), **shared,
         )  # fmt: skip
+    if experiment.scheduler is not None:
+        return run_served(
+            ScheduledRecipe(recipe),
+            problem,
+            _schedules(experiment),
+            eval_every=experiment.eval_every,
+            **shared,
+        )
     assert topology is not None
     shared["start"] = experiment.start
     if experiment.duration is not None:
@@ -263,6 +285,25 @@ def _clock(experiment: Experiment) -> Clock:
     if path is not None:
         options["gradient"] = options["gradient"] * speeds(path, experiment.nodes)
     return Clock(**options)
+
+
+def _seeds(experiment: Experiment) -> list[int]:
+    return list(range(experiment.seeds)) if isinstance(experiment.seeds, int) else experiment.seeds
+
+
+def _schedules(experiment: Experiment) -> list[Schedule]:
+    """One a seed, which draws the speeds too."""
+
+    def one(seed: int) -> Schedule:
+        speeds = _with_path(
+            "speeds", lambda: registry.build("speeds", experiment.speeds, m=experiment.nodes, seed=seed)
+        )
+        spec, duration = experiment.scheduler, experiment.duration
+        return _with_path(
+            "scheduler", lambda: registry.build("scheduler", spec, seconds=speeds, duration=duration)
+        )
+
+    return [one(seed) for seed in _seeds(experiment)]
 
 
 def _sampling(experiment: Experiment) -> Sampling:

@@ -13,11 +13,12 @@ import typing
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import pydantic
 
-from dlax.algorithms import ALGORITHMS
+from dlax.algorithms import ALGORITHMS, SCHEDULED
 from dlax.algorithms.asynchronous import ASYNCHRONOUS
 from dlax.attacks import ATTACKS, PLACEMENTS
 from dlax.channel import CHANNELS
@@ -29,6 +30,7 @@ from dlax.optimizers import OPTIMIZERS, SCHEDULES
 from dlax.problems import PROBLEMS
 from dlax.robust import PRE_RULES, RULES
 from dlax.sampling import SAMPLINGS
+from dlax.schedulers import SCHEDULERS, SPEEDS, STALENESS, Seconds, Staleness
 from dlax.timing import WORK, Work
 from dlax.topology import TOPOLOGIES, WEIGHTS, Base, Weights
 from dlax.types import (
@@ -46,7 +48,7 @@ from dlax.types import (
 )
 
 REGISTRY: dict[str, Mapping[str, Callable[..., Any]]] = {
-    "algorithm": ChainMap(ASYNCHRONOUS, ALGORITHMS),
+    "algorithm": ChainMap(ASYNCHRONOUS, SCHEDULED, ALGORITHMS),
     "topology": TOPOLOGIES,
     "weights": WEIGHTS,
     "channel": CHANNELS,
@@ -57,6 +59,9 @@ REGISTRY: dict[str, Mapping[str, Callable[..., Any]]] = {
     "placement": PLACEMENTS,
     "fault": FAULTS,
     "sampling": SAMPLINGS,
+    "scheduler": SCHEDULERS,
+    "speeds": SPEEDS,
+    "staleness": STALENESS,
     "problem": PROBLEMS,
     "dataset": DATASETS,
     "partition": PARTITIONS,
@@ -84,6 +89,8 @@ _NESTED: list[tuple[Any, str]] = [
     (Placement, "placement"),
     (Fault, "fault"),
     (Base, "topology"),  # a graph without its n
+    (Seconds, "speeds"),
+    (Staleness | str, "staleness"),
 ]
 
 Spec = str | Mapping[str, Any]
@@ -106,7 +113,8 @@ def make(kind: str, name: str, **options: Any) -> Any:
 
     Args:
       kind: "algorithm", "topology", "weights", "channel", "compressor", "rule", "pre_rule", "attack", "placement",
-        "fault", "sampling", "problem", "dataset", "partition", "model", "optimizer", "schedule" or "work".
+        "fault", "sampling", "scheduler", "speeds", "staleness", "problem", "dataset", "partition", "model",
+        "optimizer", "schedule" or "work".
       name: an entry of that kind.
       **options: the factory's. An option that is itself a registered thing may be given as an object, a name,
         or a mapping with `name`.
@@ -145,9 +153,8 @@ def resolve(kind: str, spec: Spec, *, path: str, given: Iterable[str] = ()) -> d
     name = spec["name"]
     factory = lookup(kind, name, path=path)
     options = {key: value for key, value in spec.items() if key != "name"}
-    schema, nested = _schema(factory)
-    hidden = [p for p in schema.model_fields if p in given]
-    known = [p for p in schema.model_fields if p not in given]
+    schema, nested = _schema(factory, frozenset(given))
+    known = list(schema.model_fields)
     for key in options:
         if key not in known:
             takes = f"{name} takes {', '.join(known)}" if known else f"{name} takes no options"
@@ -159,9 +166,8 @@ def resolve(kind: str, spec: Spec, *, path: str, given: Iterable[str] = ()) -> d
         if key not in options:
             continue
         resolved_nested[key] = _resolve_nested(inner_kind, options.pop(key), f"{path}.{key}")
-    placeholders: dict[str, Any] = dict.fromkeys(hidden, 1)
     try:
-        checked = schema.model_validate({**options, **placeholders, **resolved_nested})
+        checked = schema.model_validate({**options, **resolved_nested})
     except pydantic.ValidationError as error:
         raise ValueError(_explain(error, path)) from None
     result: dict[str, Any] = {"name": name}
@@ -227,7 +233,7 @@ def json_schema(kind: str, name: str) -> dict[str, Any]:
         fields[key] = (
             (str | dict | list, _resolve_default(nested[key], info.default))
             if key in nested
-            else (info.annotation, info)
+            else (_without_arrays(info.annotation), info)
         )
     return pydantic.create_model(name, **fields).model_json_schema()
 
@@ -246,9 +252,11 @@ def default_text(kind: str, name: str, option: str) -> str | None:
     return str(field.default)
 
 
-def is_asynchronous(name: str) -> bool:
-    """Whether an algorithm runs on the events clock: for a duration, not for rounds."""
-    return name in ASYNCHRONOUS and name not in ALGORITHMS
+def clock_of(name: str) -> Literal["rounds", "events", "scheduler"]:
+    """What an algorithm runs by: rounds, in cohorts too; events; or the scheduler of a server."""
+    if name in ALGORITHMS:
+        return "rounds"
+    return "events" if name in ASYNCHRONOUS else "scheduler"
 
 
 def _entries(kind: str) -> Mapping[str, Callable[..., Any]]:
@@ -260,11 +268,15 @@ def _entries(kind: str) -> Mapping[str, Callable[..., Any]]:
 
 
 @cache
-def _schema(factory: Callable[..., Any]) -> tuple[type[pydantic.BaseModel], dict[str, str]]:
-    """A pydantic model of a factory's arguments, and which of them are specs of what kind."""
+def _schema(
+    factory: Callable[..., Any], hidden: frozenset[str] = frozenset()
+) -> tuple[type[pydantic.BaseModel], dict[str, str]]:
+    """A pydantic model of a factory's arguments but those hidden, and which of them are specs of what kind."""
     fields: dict[str, Any] = {}
     nested: dict[str, str] = {}
     for parameter in inspect.signature(factory, eval_str=True).parameters.values():
+        if parameter.name in hidden:
+            continue
         default = ... if parameter.default is parameter.empty else parameter.default
         annotation = parameter.annotation
         inner_kind = _nested_kind(annotation)
@@ -321,6 +333,14 @@ def _plain(annotation: Any) -> Any:
         if set(typing.get_args(Scalar)) <= set(members):
             return float | None if type(None) in members else float
     return annotation
+
+
+def _without_arrays(annotation: Any) -> Any:
+    """What JSON can say of an option that may be an array in Python."""
+    members = typing.get_args(annotation)
+    if np.ndarray not in members:
+        return annotation
+    return typing.Union[tuple(member for member in members if member is not np.ndarray)]  # noqa: UP007
 
 
 def _default_spec(kind: str, value: Any) -> Any:

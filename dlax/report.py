@@ -209,7 +209,7 @@ def _what_was_run(results: list[Result]) -> str:
         "samples": [f"{int(r.partition.sum()):,}" for r in results if r.partition is not None],
         "classes": [str(r.partition.shape[1]) for r in results if r.partition is not None],
     }
-    for part in ("problem", "topology", "channel", "algorithm"):
+    for part in ("problem", "topology", "cohort", "scheduler", "speeds", "channel", "algorithm", "faults"):
         facts[part] = [_say(result.config[part]) for result in results if result.config.get(part)]
     out = []
     for name, values in facts.items():

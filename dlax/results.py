@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 METRICS = {
-    "round": "rounds done; of an asynchronous run, evaluations",
+    "round": "rounds done",
     "time": "simulated time",
     "train_loss": "training loss of the node models on their own minibatches, mean since the last row",
     "test_loss_mean": "held-out loss, mean over nodes",
@@ -45,14 +45,14 @@ METRICS = {
     "accuracy_isolated": "held-out accuracy, mean over isolated nodes",
     "bits_node": "bits sent so far, mean per node",
     "bits_total": "bits sent so far by all nodes",
-    "gradients": "gradients taken so far by all nodes, of an asynchronous run",
-    "exchanges": "meetings of two nodes so far, of an asynchronous run",
+    "gradients": "gradients taken so far by all nodes, of a run without rounds",
+    "exchanges": "meetings of two nodes so far, or updates that a server got",
     "diverged": "first round with a non-finite loss or parameter, -1 when there is none",
 }
 
 
 def last_round(config: dict[str, Any]) -> int:
-    """The `round` of a config's last row: its rounds, or how often an asynchronous run is measured."""
+    """The `round` of a config's last row: its rounds, or how often a run without rounds is measured."""
     if config.get("duration") is None:
         return int(config["rounds"])
     return len(evaluations(config["duration"], config["eval_every"])) - 1

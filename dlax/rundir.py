@@ -224,7 +224,8 @@ def _check_same(stored: Any, config: dict[str, Any], folder: Path) -> None:
             continue
         if path == "eval_every" and config.get("duration") is None:
             continue
-        if path == "duration" and now > was and math.isclose(was / now_every % 1, 0, abs_tol=1e-9):
+        longer = path == "duration" and now > was and config.get("scheduler") is None
+        if longer and math.isclose(was / now_every % 1, 0, abs_tol=1e-9):
             continue
         raise ValueError(f"resume: {folder} was run with {path} = {was!r}, the config now says {now!r}")
 

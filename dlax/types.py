@@ -524,6 +524,21 @@ class Event(NamedTuple):
     facts: dict[str, Any]
 
 
+Delta = Literal["start", "server"]
+
+
+class LocalTraining(NamedTuple):
+    """What a client of a scheduled server does between two hand-ins.
+
+    Attributes:
+      optimizer: an `optax.GradientTransformation` for its local steps.
+      delta: what its update is the difference to, the model it began with or the server's.
+    """
+
+    optimizer: Any
+    delta: Delta
+
+
 class Asynchronous(NamedTuple):
     """An asynchronous algorithm: rules for ONE event, which touches one node or two.
 

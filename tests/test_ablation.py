@@ -50,6 +50,15 @@ def sweep():
     ]  # fmt: skip
 
 
+def test_an_option_that_some_lack_is_a_row_of_none():
+    made = [result(config("dsgd", "ring", 1), {0.1: [0.5]})]
+    made += [result(config("track", "ring", 1, k=k), {0.1: [value]}) for k, value in ((None, 0.6), (5, 0.7))]
+    assert ablation(made, metric="accuracy_merged").text().splitlines()[2:] == [
+        "| none | 50.0   | **60.0** |",
+        "| 5    |        | **70.0** |",
+    ]
+
+
 def test_factors_are_what_configs_differ_in():
     assert factors(sweep()) == {
         "algorithm": ["dsgd", "dsgd", "track", "track"],

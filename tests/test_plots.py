@@ -334,6 +334,14 @@ def test_every_picture_is_written_without_a_display(four, tmp_path):
         plots.save(plots.consensus(four), tmp_path / "a.doc")
 
 
+def test_a_server_has_no_graph_to_draw():
+    served = Result("fedavg, uniform", {"nodes": 7}, quadratic().rows, [], np.zeros((0, 2), int))
+    assert plots.size(served) == 7 and "graph" not in plots.available(served)
+    with pytest.raises(ValueError, match="clients of a server have none"):
+        plots.graph(served)
+    plots.panel(served)
+
+
 def test_mistakes_are_explained(four):
     with pytest.raises(
         ValueError, match=r"metric 'acuracy' is not in the table .*; did you mean 'accuracy_mean'"

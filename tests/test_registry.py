@@ -28,6 +28,7 @@ REQUIRED = {
     ("problem", "logistic"): {"dataset": {"name": "npz", "path": "data.npz"}},
     ("problem", "one_class"): {"dataset": "digits"},
     ("problem", "softmax"): {"dataset": "digits"},
+    ("speeds", "listed"): {"seconds": [1.0, 2.0, 3.0, 4.0, 5.0]},
     ("dataset", "npz"): {"path": "data.npz"},
     ("dataset", "hub"): {"repo": "owner/data"},
     ("schedule", "cosine"): {"rounds": 10},
@@ -56,8 +57,17 @@ def files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+# What a run fills in, and with what here.
+GIVEN = {
+    "problem": {"n": 5},
+    "topology": {"n": 5},
+    "scheduler": {"seconds": (1.0, 2.0, 3.0), "duration": 5.0, "aggregations": None},
+    "speeds": {"m": 5, "seed": 0},
+}
+
+
 def given(kind):
-    return ("n",) if kind in ("problem", "topology") else ()
+    return tuple(GIVEN.get(kind, ()))
 
 
 @every_entry
@@ -65,8 +75,8 @@ def test_defaults_resolve_to_plain_data_that_survive_yaml(kind, name):
     spec = {"name": name, **REQUIRED.get((kind, name), {})}
     resolved = registry.resolve(kind, spec, path=kind, given=given(kind))
     assert next(iter(resolved)) == "name"
-    parameters = [p for p in inspect.signature(registry.lookup(kind, name, path=kind)).parameters if p != "n"]
-    assert sorted(resolved) == sorted(["name", *parameters])
+    parameters = set(inspect.signature(registry.lookup(kind, name, path=kind)).parameters) - set(given(kind))
+    assert set(resolved) == {"name", *parameters}
     back = yaml.safe_load(yaml.safe_dump(resolved))
     assert registry.resolve(kind, back, path=kind, given=given(kind)) == resolved == back
 
@@ -75,7 +85,7 @@ def test_defaults_resolve_to_plain_data_that_survive_yaml(kind, name):
 def test_everything_is_built_from_its_resolved_defaults(kind, name, files):
     spec = {"name": name, **REQUIRED.get((kind, name), {})}
     resolved = registry.resolve(kind, spec, path=kind, given=given(kind))
-    extra = {"n": SIZE.get((kind, name), 5)} if given(kind) else {}
+    extra = GIVEN.get(kind, {}) | ({"n": SIZE[kind, name]} if (kind, name) in SIZE else {})
     try:
         made = registry.build(kind, resolved, **extra)
     except DataNotFound as missing:

@@ -198,3 +198,58 @@ REFUSED = {
 def test_refusals(message):
     with pytest.raises(ValueError, match=message):
         REFUSED[message]()
+
+
+CONFIG = {
+    "nodes": 5, "problem": "quadratic", "scheduler": {"name": "compass", "q_min": 2, "q_max": 5},
+    "speeds": {"name": "exponential", "noise": 0.05}, "duration": 60, "eval_every": 10, "seeds": 2,
+    "algorithm": {"name": "local_training", "optimizer": "sgd"}, "vmap": {"algorithm.lr": [0.01, 0.05]},
+}  # fmt: skip
+
+
+def test_a_config_runs_sweeps_and_resumes(tmp_path):
+    whole = dlax.run(CONFIG)
+    assert whole.label == "local_training, compass" and len(whole.runs) == 4
+    speeds = [sc.exponential(5, noise=0.05, seed=seed) for seed in range(2)]
+    by_hand = serve(
+        [sc.compass(each, q_min=2, q_max=5, duration=60.0) for each in speeds], quadratic(5), lr=[0.01, 0.05],
+        optimizer=OPTIMIZERS["sgd"](), seeds=2, eval_every=10.0,
+    )  # fmt: skip
+    np.testing.assert_array_equal(whole.params["x"], by_hand.params["x"])
+    dlax.run(CONFIG, out=tmp_path / "run", on_block=lambda snapshot: snapshot.round == 3)
+    resumed = dlax.run(CONFIG, out=tmp_path / "run", resume=True)
+    np.testing.assert_array_equal(whole.params["x"], resumed.params["x"])
+    assert (whole.rows[-1], whole.nodes) == (resumed.rows[-1], resumed.nodes)
+    with pytest.raises(ValueError, match="was run with duration = 60"):
+        dlax.run(CONFIG | {"duration": 80}, out=tmp_path / "run", resume=True)
+    names = [{"name": "synchronous", "steps": 5}, {"name": "fedbuff", "staleness": "hinge", "steps": 5}]
+    results = dlax.sweep(CONFIG | {"grid": {"scheduler": names}})
+    counts = [[row["exchanges"] for row in result.rows[-4:]] for result in results]
+    assert all(a < b for a, b in zip(*counts, strict=True))  # who waits for the slowest hears less
+
+
+MISTAKES = [
+    ({"topology": "ring"}, "topology: has no place beside scheduler"),
+    ({"cohort": "uniform"}, "cohort: has no place beside scheduler"),
+    ({"faults": "on_off"}, "faults: has no place beside scheduler"),
+    ({"channel": "delayed"}, "channel: scheduled algorithms take none"),
+    ({"clock": {"latency": 1.0}}, "clock: is of rounds; local_training has times of its own"),
+    ({"start": "independent"}, "start: a server has one model"),
+    ({"algorithm": "fedavg"}, "algorithm: fedavg cannot be scheduled; local_training can"),
+    ({"scheduler": None, "speeds": None, "topology": "ring"}, "local_training needs a scheduler"),
+    ({"scheduler": None, "topology": "ring"}, "speeds: are of a scheduler's clients"),
+    ({"rounds": 3}, "rounds: local_training is scheduled, which takes duration"),
+    ({"duration": None}, "duration: is required; local_training is scheduled"),
+    ({"scheduler": "compas"}, "unknown scheduler 'compas'; .*did you mean 'compass'"),
+    ({"scheduler": {"name": "compass", "duration": 3}}, "scheduler.duration: unknown option"),
+    ({"scheduler": {"name": "compass", "lam": 0.5}}, "scheduler: compass: lam must be at least 1, got 0.5"),
+    ({"scheduler": {"name": "fedbuff", "staleness": "hing"}}, "unknown staleness 'hing'; .*'hinge'"),
+    ({"speeds": {"name": "exponential", "noise": -1}}, "speeds: exponential: noise must be at least 0"),
+    ({"speeds": {"name": "listed", "seconds": [1, 2]}}, "speeds: listed: seconds must be 5 numbers"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), MISTAKES)
+def test_mistakes(change, message):
+    with pytest.raises(ValueError, match=message):
+        dlax.run({k: v for k, v in (CONFIG | change).items() if k != "vmap"})

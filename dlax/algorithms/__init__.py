@@ -40,6 +40,7 @@ from dlax.algorithms.k_gt import k_gt
 from dlax.algorithms.lead import lead
 from dlax.algorithms.led import led
 from dlax.algorithms.local_only import local_only
+from dlax.algorithms.local_training import local_training
 from dlax.algorithms.momentum_tracking import momentum_tracking
 from dlax.algorithms.msda import msda
 from dlax.algorithms.mudag import mudag
@@ -57,7 +58,7 @@ from dlax.algorithms.sgp import sgp
 from dlax.algorithms.slowmo import slowmo
 from dlax.algorithms.streaming_diloco import streaming_diloco
 from dlax.algorithms.through import through
-from dlax.types import Algorithm
+from dlax.types import Algorithm, LocalTraining
 
 ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "dsgd": dsgd,
@@ -112,8 +113,12 @@ ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
     "network_lasso": network_lasso,
 }
 
+# Of clients under a scheduler.
+SCHEDULED: dict[str, Callable[..., LocalTraining]] = {"local_training": local_training}
+
 __all__ = [
     "ALGORITHMS",
+    "SCHEDULED",
     "adom_plus",
     "apm",
     "beer",
@@ -148,6 +153,7 @@ __all__ = [
     "lead",
     "led",
     "local_only",
+    "local_training",
     "momentum_tracking",
     "msda",
     "mudag",

@@ -39,10 +39,12 @@ def graph(results: Results, metric: str | None = None) -> Figure:
       The figure.
 
     Raises:
-      ValueError: if there is nothing to draw, the graph has more than `MAX_NODES_DRAWN` nodes, or a result
-        has no such metric.
+      ValueError: if there is nothing to draw, no result has edges, the graph has more than `MAX_NODES_DRAWN`
+        nodes, or a result has no such metric.
     """
-    drawn = curves(results)
+    drawn = [curve for curve in curves(results) if len(curve.result.edges)]
+    if not drawn:
+        raise ValueError("no result has a graph; clients of a server have none")
     shown = drawn[:MAX_PANELS]
     columns = min(4, len(shown))
     rows = math.ceil(len(shown) / columns)
@@ -63,8 +65,10 @@ def size(result: Result) -> int:
       result: one result.
 
     Returns:
-      n, from its partition, its per-node table and its edges.
+      n, from its config, or its partition, per-node table and edges.
     """
+    if "nodes" in result.config:
+        return int(result.config["nodes"])
     table = 0 if result.partition is None else len(result.partition)
     last = int(np.max(result.edges, initial=-1))
     return max([table, last + 1, *(int(row["node"]) + 1 for row in result.nodes)])

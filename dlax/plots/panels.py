@@ -37,7 +37,8 @@ def available(results: Results) -> list[str]:
         "consensus": all("consensus" in table for table in tables),
         "accuracy_against_bits": main and bits,
         "accuracy_per_node": all("accuracy" in result.nodes_to_pandas() for result in results),
-        "graph": all(len(result.edges) > 0 and size(result) <= MAX_NODES_DRAWN for result in results),
+        "graph": any(len(result.edges) for result in results)
+        and all(size(result) <= MAX_NODES_DRAWN for result in results),
         "partition": any(result.partition is not None for result in results),
         "panel": main,
         "heat_map": len(parts) > 1 and len(factors(parts)) > 1,

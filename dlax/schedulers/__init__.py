@@ -10,7 +10,7 @@ from dlax.schedulers.compass import compass
 from dlax.schedulers.fedasync import fedasync
 from dlax.schedulers.fedbuff import fedbuff
 from dlax.schedulers.schedule import Schedule, Tasks
-from dlax.schedulers.speeds import SPEEDS, Speeds, exponential, homogeneous, normal, slowed
+from dlax.schedulers.speeds import SPEEDS, Seconds, Speeds, exponential, homogeneous, listed, normal, slowed
 from dlax.schedulers.staleness import STALENESS, Staleness, constant, hinge, polynomial
 from dlax.schedulers.synchronous import synchronous
 from dlax.schedulers.tiered import tiered
@@ -28,6 +28,7 @@ __all__ = [
     "SPEEDS",
     "STALENESS",
     "Schedule",
+    "Seconds",
     "Speeds",
     "Staleness",
     "Tasks",
@@ -38,6 +39,7 @@ __all__ = [
     "fedbuff",
     "hinge",
     "homogeneous",
+    "listed",
     "normal",
     "polynomial",
     "slowed",

@@ -108,10 +108,29 @@ def slowed(speeds: Seconds, client: int, *, factor: float, first: int) -> Speeds
     return Speeds(speeds.clients, seconds)
 
 
+def listed(m: int, *, seconds: Sequence[float], noise: float = 0.0, seed: int = 0) -> Speeds:
+    """Clients as fast as a list says.
+
+    Args:
+      m: number of clients.
+      seconds: `[m]`, of a step.
+      noise: σ of log-normal factors of mean 1, drawn anew for every task.
+      seed: of the draws.
+
+    Raises:
+      ValueError: if there are not m, or a number is out of range.
+    """
+    _check("listed", m, min(seconds, default=1.0), noise)
+    if len(seconds) != m:
+        raise ValueError(f"listed: seconds must be {m} numbers, one a client, got {len(seconds)}")
+    return _noisy(np.asarray(seconds, float), noise, seed)
+
+
 SPEEDS: dict[str, Callable[..., Speeds]] = {
     "homogeneous": homogeneous,
     "normal": normal,
     "exponential": exponential,
+    "listed": listed,
 }
 
 

@@ -9,7 +9,7 @@ from dlax.simulate.cohorts import run_cohorts
 from dlax.simulate.events import run_events
 from dlax.simulate.pace import Clock
 from dlax.simulate.rounds import Snapshot, run_rounds, simulate
-from dlax.simulate.served import serve
+from dlax.simulate.served import run_served, serve
 from dlax.simulate.streams import STREAMS, stream
 from dlax.simulate.unroll import Unrolled, unroll
 
@@ -21,6 +21,7 @@ __all__ = [
     "run_cohorts",
     "run_events",
     "run_rounds",
+    "run_served",
     "serve",
     "simulate",
     "stream",

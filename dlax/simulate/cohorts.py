@@ -29,9 +29,18 @@ from dlax.simulate.program import (
     functions,
     gradients,
     gradients_of,
-    measure,
+    measure_server,
 )
-from dlax.simulate.rounds import Build, Snapshot, choose_execution, run_blocks, runs_of
+from dlax.simulate.rounds import (
+    Advance,
+    Build,
+    Snapshot,
+    choose_execution,
+    models,
+    round_rows,
+    run_blocks,
+    runs_of,
+)
 from dlax.simulate.streams import fault_key, round_key, stream
 from dlax.types import (
     Edges,
@@ -162,9 +171,7 @@ class CohortProgram:
             return state, Beside(memory), totals
 
         def evaluate(state: Any, beside: Beside) -> tuple[Info, Info]:
-            metrics, _ = measure(self.problem, state.params, arrays)
-            dull = ("consensus", *(name for name in metrics if name.endswith(("_worst", "_best"))))
-            return {name: value for name, value in metrics.items() if name not in dull}, {}
+            return measure_server(self.problem, state.params, arrays), {}
 
         return block_of(start, stop, carry, step, lambda state: state.params, evaluate)
 
@@ -390,10 +397,17 @@ def run_cohorts(
         columns = set(hyper if swept is None else swept) | {"seed"}
         runs = [{name: value for name, value in run.items() if name in columns} for run in runs]
         compiled = compile_program(program, len(runs) > 1, keys, values, arrays)
+
+        def advance(t: int, stop: int, carry: Carry, rows: list[dict[str, Any]]) -> Advance:
+            carry, metrics, _ = compiled.block(jnp.int32(t), jnp.int32(stop), carry, keys, values, arrays)
+            metrics = jax.device_get(metrics)
+            return carry, round_rows(runs, stop, metrics, rows[-len(runs) :], sampling.size, problem.n), []
+
         made = run_blocks(
-            compiled, arrays, runs, keys, values, rounds=rounds, eval_every=eval_every, slots=sampling.size,
-            nodes=problem.n, by_node=lambda by_node: [], resume=resume, on_block=on_block,
+            compiled, (keys, values, arrays), advance, rounds=rounds, eval_every=eval_every, resume=resume,
+            on_block=on_block,
         )  # fmt: skip
+        params = models(made.carry.state.params, runs)
     return Result(
         label=label,
         config={},
@@ -402,6 +416,6 @@ def run_cohorts(
         edges=np.zeros((0, 2), int),
         partition=None if problem.table is None else np.asarray(problem.table),
         seconds=made.seconds,
-        params=made.carry,
+        params=params,
         runs=runs,
     )

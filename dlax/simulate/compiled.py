@@ -37,30 +37,61 @@ class _Cache:
 _CACHE = _Cache()
 
 
-def compile_program(program: Any, several: bool, keys: Any, values: Any, arrays: Arrays) -> Compiled:
-    """Compiles init and block ahead of time, or finds them; `seconds` is 0 when found."""
-    identity, found = find_compiled(program, several, (keys, values, arrays))
+_FROM_TO = (jax.ShapeDtypeStruct((), jnp.int32),) * 2
+
+
+def compile_program(
+    program: Any,
+    several: bool,
+    keys: Any,
+    values: Any,
+    arrays: Arrays,
+    *,
+    inputs: tuple[Any, ...] = _FROM_TO,
+    by_run: tuple[bool, ...] = (False, False),
+) -> Compiled:
+    """Compiles init and block ahead of time, or finds them; `seconds` is 0 when found.
+
+    Args:
+      program: the static identity of the run, with `init(key, hyper, arrays)` and `block(*inputs, carry, key, hyper,
+        arrays)`.
+      several: whether there are several runs, over which both are mapped.
+      keys: of the runs.
+      values: their traced options.
+      arrays: what a run reads.
+      inputs: what a block takes before its carry, or like it; two rounds by default.
+      by_run: of each input, whether it leads with the runs.
+
+    Returns:
+      The compiled functions.
+    """
+    identity, found = _find(program, several, (inputs, keys, values, arrays))
     if found is not None:
         return found
     begin = time.perf_counter()
     init, block = program.init, program.block
     if several:
         init = jax.vmap(init, in_axes=(0, 0, None))
-        block = jax.vmap(block, in_axes=(None, None, 0, 0, 0, None))
+        block = jax.vmap(block, in_axes=(*(0 if each else None for each in by_run), 0, 0, 0, None))
     lowered_init = jax.jit(init).lower(keys, values, arrays)
     # Init runs once, so it is compiled quickly rather than well (drawing normals costs seconds otherwise), and
     # beside the block.
     with ThreadPoolExecutor(max_workers=1) as pool:
         options: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}
         compiling = pool.submit(lowered_init.compile, options)
-        carry = lowered_init.out_info
-        t = jax.ShapeDtypeStruct((), jnp.int32)
-        compiled_block = jax.jit(block, donate_argnums=2).lower(t, t, carry, keys, values, arrays).compile()
+        lowered = jax.jit(block, donate_argnums=len(inputs)).lower(
+            *inputs, lowered_init.out_info, keys, values, arrays
+        )
+        compiled_block = lowered.compile()
         compiled_init = compiling.result()
-    return keep_compiled(identity, Compiled(compiled_init, compiled_block, time.perf_counter() - begin))
+    made = Compiled(compiled_init, compiled_block, time.perf_counter() - begin)
+    _CACHE.entries[identity] = made
+    while len(_CACHE.entries) > _CACHE.size:  # forgets what was used least recently
+        _CACHE.entries.popitem(last=False)
+    return made
 
 
-def find_compiled(program: Any, several: bool, arguments: Any) -> tuple[Any, Compiled | None]:
+def _find(program: Any, several: bool, arguments: Any) -> tuple[Any, Compiled | None]:
     """The identity of a program on arguments of these shapes, and what was compiled for it before."""
     leaves, structure = jax.tree.flatten(arguments)
     shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
@@ -70,14 +101,6 @@ def find_compiled(program: Any, several: bool, arguments: Any) -> tuple[Any, Com
     _CACHE.entries.move_to_end(identity)
     found = _CACHE.entries[identity]
     return identity, Compiled(found.init, found.block, 0.0)
-
-
-def keep_compiled(identity: Any, made: Compiled) -> Compiled:
-    """Remembers what was compiled; forgets what was used least recently."""
-    _CACHE.entries[identity] = made
-    while len(_CACHE.entries) > _CACHE.size:
-        _CACHE.entries.popitem(last=False)
-    return made
 
 
 def _above_minus_a_third(topology: Topology) -> float:

@@ -3,9 +3,7 @@
 The host draws the list of events and packs it (`layers`); the results are bit for bit those of one event at a time.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,7 +13,7 @@ import numpy as np
 
 from dlax import tree
 from dlax.results import METRICS, Result
-from dlax.simulate.compiled import Compiled, find_compiled, keep_compiled, place_arrays
+from dlax.simulate.compiled import compile_program, place_arrays
 from dlax.simulate.layers import Block, Slots, few_sizes, pack, stack, widths
 from dlax.simulate.pace import Clock, pace_of
 from dlax.simulate.program import (
@@ -28,7 +26,16 @@ from dlax.simulate.program import (
     functions,
     measure,
 )
-from dlax.simulate.rounds import Snapshot, check_sizes, edges_of, node_rows, runs_of
+from dlax.simulate.rounds import (
+    Advance,
+    Snapshot,
+    check_sizes,
+    edges_of,
+    models,
+    node_rows,
+    run_blocks,
+    runs_of,
+)
 from dlax.simulate.streams import stream
 from dlax.timing import evaluations
 from dlax.topology import Topology
@@ -259,43 +266,42 @@ def run_events(
 
         first_hyper = {k: v[0] if several else v for k, v in values.items()}
         bits = program.message_bits(first_hyper, keys[0] if several else keys, arrays)
-        compiled = _compile(program, several, events(0), keys, values, arrays)
-        seconds = {"compile": compiled.seconds, "run": 0.0}
-        clock_start = time.perf_counter()
-        carry = compiled.init(keys, values, arrays)
-        snapshot = (resume(carry) if resume else None) or Snapshot(0, carry, [], [], seconds)
-        seconds = {
-            **snapshot.seconds,
-            "compile": snapshot.seconds["compile"] + compiled.seconds * (snapshot.round > 0),
-        }
-        carry, done, rows, nodes = snapshot.carry, snapshot.round, list(snapshot.rows), snapshot.nodes
-        before = seconds["run"]
-        for number in range(done + bool(rows), len(ends)):
+        count = jax.ShapeDtypeStruct((), jnp.int32)
+        compiled = compile_program(
+            program,
+            several,
+            keys,
+            values,
+            arrays,
+            inputs=(count, count, events(0)),
+            by_run=(False, False, True),
+        )
+
+        def advance(_: int, number: int, carry: Carry, rows: list[dict[str, Any]]) -> Advance:
             depth = jnp.int32(max(int(p.layers[number]) for p in packings))
             carry, metrics, by_node = compiled.block(
                 jnp.int32(number), depth, events(number), carry, keys, values, arrays
             )
             metrics, by_node = jax.device_get((metrics, by_node))
             meetings = [int(p.pairs[number]) for p in packings]
-            rows = rows + _rows(
-                runs, number, float(ends[number]), metrics, meetings, bits, rows[-len(runs) :], n
-            )
-            nodes = node_rows(runs, by_node, topology, problem)
-            seconds = {**seconds, "run": before + time.perf_counter() - clock_start}
-            if on_block and on_block(Snapshot(number, carry, rows, nodes, seconds)):
-                break
-        rest = events(rows[-1]["round"]).rest
-        params = jax.device_get(_final(program, several, rest, values, carry.state, arrays))
-    if not several:
-        params = jax.tree.map(lambda leaf: leaf[None], params)
+            new = _rows(runs, number, float(ends[number]), metrics, meetings, bits, rows[-len(runs) :], n)
+            return carry, new, node_rows(runs, by_node, topology, problem)
+
+        made = run_blocks(
+            compiled, (keys, values, arrays), advance, rounds=len(ends) - 1, eval_every=1, resume=resume,
+            on_block=on_block,
+        )  # fmt: skip
+        rest = events(made.round).rest
+        shown = _final(program, several, rest, values, made.carry.state, arrays)
+        params = models(shown, runs)
     return Result(
         label=label,
         config={},
-        rows=rows,
-        nodes=nodes,
+        rows=made.rows,
+        nodes=made.nodes,
         edges=edges_of(topology),
         partition=None if problem.table is None else np.asarray(problem.table),
-        seconds=seconds,
+        seconds=made.seconds,
         params=params,
         runs=runs,
     )
@@ -305,31 +311,6 @@ def generator(seed: int) -> np.random.Generator:
     """The host's generator of a run's events, from the run's key."""
     words = np.asarray(jax.random.key_data(stream(jax.random.key(seed), "events")))
     return np.random.default_rng(words.astype(np.uint64).tolist())
-
-
-def _compile(
-    program: EventProgram, several: bool, events: Block, keys: Any, values: Any, arrays: Arrays
-) -> Compiled:
-    """Compiles init and block ahead of time, or finds them; `seconds` is 0 when found."""
-    identity, found = find_compiled(program, several, (events, keys, values, arrays))
-    if found is not None:
-        return found
-    begin = time.perf_counter()
-    init, block = program.init, program.block
-    if several:
-        init = jax.vmap(init, in_axes=(0, 0, None))
-        block = jax.vmap(block, in_axes=(None, None, 0, 0, 0, 0, None))
-    lowered_init = jax.jit(init).lower(keys, values, arrays)
-    with ThreadPoolExecutor(max_workers=1) as pool:  # as for rounds
-        options: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}
-        compiling = pool.submit(lowered_init.compile, options)
-        count = jax.ShapeDtypeStruct((), jnp.int32)
-        lowered = jax.jit(block, donate_argnums=3).lower(
-            count, count, events, lowered_init.out_info, keys, values, arrays
-        )
-        compiled_block = lowered.compile()
-        compiled_init = compiling.result()
-    return keep_compiled(identity, Compiled(compiled_init, compiled_block, time.perf_counter() - begin))
 
 
 def _final(

@@ -536,6 +536,13 @@ def measure(
     return metrics, nodes
 
 
+def measure_server(problem: Functions, params: Tree, arrays: Arrays) -> Info:
+    """The metrics of a server's only model `[1, ...]`, without those that compare nodes."""
+    metrics, _ = measure(problem, params, arrays)
+    compare = ("consensus", *(name for name in metrics if name.endswith(("_worst", "_best"))))
+    return {name: value for name, value in metrics.items() if name not in compare}
+
+
 def functions(problem: Problem) -> Functions:
     """The callables of a problem that the compiled program is made of."""
     return Functions(

@@ -30,9 +30,11 @@ from dlax.types import (
     Placement,
     Problem,
     Sampling,
+    Tree,
 )
 
 Build = Callable[[Hyper], Pieces]
+Advance = tuple[Carry, list[dict[str, Any]], list[dict[str, Any]]]  # carry, rows, table of nodes
 
 
 class Snapshot(NamedTuple):
@@ -277,11 +279,20 @@ def run_rounds(
         columns = set(hyper if swept is None else swept) | {"seed"}
         runs = [{name: value for name, value in run.items() if name in columns} for run in runs]
         compiled, arrays = with_facts(program, topology, len(runs) > 1, keys, values, arrays)
+
+        def advance(t: int, stop: int, carry: Carry, rows: list[dict[str, Any]]) -> Advance:
+            carry, metrics, by_node = compiled.block(
+                jnp.int32(t), jnp.int32(stop), carry, keys, values, arrays
+            )
+            metrics, by_node = jax.device_get((metrics, by_node))
+            new = round_rows(runs, stop, metrics, rows[-len(runs) :], problem.n, problem.n)
+            return carry, new, node_rows(runs, by_node, topology, problem, honest)
+
         made = run_blocks(
-            compiled, arrays, runs, keys, values, rounds=rounds, eval_every=eval_every, slots=problem.n,
-            nodes=problem.n, by_node=lambda by_node: node_rows(runs, by_node, topology, problem, honest),
-            resume=resume, on_block=on_block,
+            compiled, (keys, values, arrays), advance, rounds=rounds, eval_every=eval_every, resume=resume,
+            on_block=on_block,
         )  # fmt: skip
+        params = models(made.carry.state.params, runs)
     return Result(
         label=label,
         config={},
@@ -290,70 +301,60 @@ def run_rounds(
         edges=edges_of(topology),
         partition=None if problem.table is None else np.asarray(problem.table),
         seconds=made.seconds,
-        params=made.carry,
+        params=params,
         runs=runs,
     )
 
 
 def run_blocks(
     compiled: Compiled,
-    arrays: Arrays,
-    runs: list[dict[str, Any]],
-    keys: jax.Array,
-    values: Hyper,
+    start: tuple[jax.Array, Hyper, Arrays],
+    advance: Callable[[int, int, Carry, list[dict[str, Any]]], Advance],
     *,
     rounds: int,
     eval_every: int,
-    slots: int,
-    nodes: int,
-    by_node: Callable[[dict[str, Any]], list[dict[str, Any]]],
     resume: Callable[[Carry], Snapshot | None] | None,
     on_block: Callable[[Snapshot], bool | None] | None,
 ) -> Snapshot:
     """Block after block of a compiled run, from the start or where it was left.
 
     Args:
-      compiled: init and block.
-      arrays: what the run reads.
-      runs: names of the runs, such as `{"seed": 0}`.
-      keys: of the runs.
-      values: their traced options.
-      rounds: T.
-      eval_every: rounds in a block.
-      slots: how many senders a round has.
-      nodes: n, over which bits are averaged.
-      by_node: metrics of every node -> their rows.
+      compiled: its `init` is called here.
+      start: what `init` takes.
+      advance: `(t, stop, carry, rows so far) -> (carry, new rows, table of nodes)`, which runs the rounds t, ...,
+        stop − 1 and measures; the first call, of a run that is not resumed, is of no round.
+      rounds: T; of the other clocks the number of measurements after the first.
+      eval_every: rounds in a block; of the other clocks 1.
       resume: as in `run_rounds`.
       on_block: likewise.
 
     Returns:
-      The last snapshot, with the models `[runs, ...]`, on the host, in place of the carry.
+      The last snapshot.
     """
     seconds = {"compile": compiled.seconds, "run": 0.0}
     clock_start = time.perf_counter()
-    carry = compiled.init(keys, values, arrays)
+    carry = compiled.init(*start)
     snapshot = (resume(carry) if resume else None) or Snapshot(0, carry, [], [], seconds)
     seconds = {
         **snapshot.seconds,
         "compile": snapshot.seconds["compile"] + compiled.seconds * (snapshot.round > 0),
     }
-    carry, t, rows, node_table = snapshot.carry, snapshot.round, list(snapshot.rows), snapshot.nodes
+    carry, t, rows, nodes = snapshot.carry, snapshot.round, list(snapshot.rows), snapshot.nodes
     before = seconds["run"]
-    fresh = not rows
-    while fresh or t < rounds:
-        stop = t if fresh else min(t + eval_every - t % eval_every, rounds)
-        carry, metrics, each = compiled.block(jnp.int32(t), jnp.int32(stop), carry, keys, values, arrays)
-        metrics, each = jax.device_get((metrics, each))
-        rows = rows + _rows(runs, stop, metrics, rows[-len(runs) :], slots, nodes)
-        node_table = by_node(each)
-        t, fresh = stop, False
+    while not rows or t < rounds:
+        stop = min(t + eval_every - t % eval_every, rounds) if rows else t
+        carry, new, nodes = advance(t, stop, carry, rows)
+        t, rows = stop, rows + new
         seconds = {**seconds, "run": before + time.perf_counter() - clock_start}
-        if on_block and on_block(Snapshot(t, carry, rows, node_table, seconds)):
+        if on_block and on_block(Snapshot(t, carry, rows, nodes, seconds)):
             break
-    params = jax.device_get(carry.state.params)
-    if len(runs) == 1:
-        params = jax.tree.map(lambda leaf: leaf[None], params)
-    return Snapshot(t, params, rows, node_table, seconds)
+    return Snapshot(t, carry, rows, nodes, seconds)
+
+
+def models(params: Tree, runs: list[dict[str, Any]]) -> Tree:
+    """The models on the host, `[runs, ...]` of one run too."""
+    params = jax.device_get(params)
+    return params if len(runs) > 1 else jax.tree.map(lambda leaf: leaf[None], params)
 
 
 def check_sizes(problem: Problem, topology: Topology) -> None:
@@ -385,7 +386,7 @@ def runs_of(
     return runs, keys, swept
 
 
-def _rows(
+def round_rows(
     runs: list[dict[str, Any]],
     t: int,
     metrics: dict[str, Any],
@@ -393,7 +394,7 @@ def _rows(
     slots: int,
     n: int,
 ) -> list[dict[str, Any]]:
-    """One row a run; bits and time are summed on the host in double precision."""
+    """One row a run; bits, of so many senders over n nodes, and time are summed on the host in double precision."""
     rows = []
     for r, run in enumerate(runs):
         values = {k: np.asarray(v).reshape(-1)[r].item() for k, v in metrics.items() if k != "bits"}

@@ -4,9 +4,7 @@ A `Schedule` is made on the host and knows no model, so the run is compiled whol
 when it is handed in: each client's start is kept in its row of an `[m, ...]` tree until then.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -16,18 +14,18 @@ import numpy as np
 import optax
 
 from dlax import tree
+from dlax.algorithms.local_training import local_training
 from dlax.optimizers import OPTIMIZERS
 from dlax.results import METRICS, Result
 from dlax.schedulers import Schedule
-from dlax.simulate.compiled import Compiled, find_compiled, keep_compiled, place_arrays
+from dlax.simulate.compiled import compile_program, place_arrays
 from dlax.simulate.pace import Clock, pace_of
-from dlax.simulate.program import Arrays, Carry, Functions, first_params, functions, measure
-from dlax.simulate.rounds import runs_of
+from dlax.simulate.program import Arrays, Carry, Functions, Hyper, first_params, functions, measure_server
+from dlax.simulate.rounds import Advance, Snapshot, models, run_blocks, runs_of
 from dlax.simulate.streams import round_key, stream
 from dlax.timing import evaluations
-from dlax.types import Info, Key, Optimizer, Problem, Tree
+from dlax.types import Delta, Info, Key, LocalTraining, Optimizer, Problem, Tree
 
-Delta = Literal["start", "server"]
 _ROWS = 32  # rows in a call of the compiled program: one shape for runs of any length
 
 
@@ -72,22 +70,20 @@ class ServedProgram:
     """The static identity of a run by a schedule; see `Program`.
 
     Attributes:
-      optimizer: of the clients.
+      build: hyper-parameters -> clients' training; called inside the trace.
       problem: the functions of the problem.
       m: number of clients.
       most: Q_max, the largest number of steps of a task.
-      delta: what an update is.
       at_once: how many members of a row train together.
     """
 
-    optimizer: Optimizer
+    build: Callable[[Hyper], LocalTraining]
     problem: Functions
     m: int
     most: int
-    delta: Delta
     at_once: int
 
-    def init(self, key: Key, hyper: dict[str, jax.Array], arrays: Arrays) -> Carry:
+    def init(self, key: Key, hyper: Hyper, arrays: Arrays) -> Carry:
         """Draws the first model, and hands it to all; for one run."""
         params = first_params(self.problem, 1, "common", key, arrays)
         model = jax.tree.map(lambda leaf: leaf[0], params)
@@ -101,7 +97,7 @@ class ServedProgram:
         book: Book,
         carry: Carry,
         key: Key,
-        hyper: dict[str, jax.Array],
+        hyper: Hyper,
         arrays: Arrays,
     ) -> tuple[Carry, Info, Info]:
         """Rows of a schedule and one measurement; for one run.
@@ -113,13 +109,14 @@ class ServedProgram:
           book: the rows.
           carry: of the run.
           key: of the run.
-          hyper: `lr` `[]`.
+          hyper: traced options, each `[]`.
           arrays: of the problem.
 
         Returns:
           The carry, the metrics `[]` (`loss` is a sum over the rows), and nothing of single clients.
         """
         zero = jnp.zeros((), arrays.clock["gradient"].dtype)
+        training = self.build(hyper)
 
         def row(r: jax.Array, loop: tuple[Served, jax.Array]) -> tuple[Served, jax.Array]:
             state, loss = loop
@@ -132,7 +129,7 @@ class ServedProgram:
                     for array in (mine.client, mine.number, mine.steps, mine.weight)
                 )
                 updates, losses = self._updates(
-                    state.starts, client, number, steps, trips[r, k], key, hyper, arrays
+                    training, state.starts, client, number, steps, trips[r, k], key, arrays
                 )
                 total = jax.tree.map(
                     lambda total, leaf: total + jnp.sum(tree.beside(weight, leaf) * leaf, axis=0),
@@ -147,7 +144,7 @@ class ServedProgram:
             # Either all that is laid by is applied with the row, or the row alone, or the row is laid by too.
             both = tree.add(state.buffer, total)
             shift = jax.tree.map(lambda a, b: jnp.where(mine.cleared, a, b), both, total)
-            if self.delta == "server":
+            if training.delta == "server":
                 shift = jax.tree.map(lambda b, x: b + mine.pull * x[0], shift, state.params)
             params = jax.tree.map(lambda x, s: jnp.where(mine.applied, x - s[None], x), state.params, shift)
             kept = jax.tree.map(lambda a, b: jnp.where(mine.applied, a, b), state.buffer, both)
@@ -158,24 +155,24 @@ class ServedProgram:
             return Served(params, starts, buffer), loss
 
         state, loss = jax.lax.fori_loop(0, depth, row, (carry.state, zero))
-        metrics, _ = measure(self.problem, state.params, arrays)
+        metrics = measure_server(self.problem, state.params, arrays)
         finite = tree.all_finite(state.params) & jnp.isfinite(loss)
         diverged = jnp.where((carry.diverged < 0) & ~finite, number, carry.diverged)
         return Carry(state, diverged), {"loss": loss, **metrics, "diverged": diverged}, {}
 
     def _updates(
         self,
+        training: LocalTraining,
         starts: Tree,
         client: jax.Array,
         number: jax.Array,
         steps: jax.Array,
         trips: jax.Array,
         key: Key,
-        hyper: dict[str, jax.Array],
         arrays: Arrays,
     ) -> tuple[Tree, jax.Array]:
         """Local training of some clients `[c]`: their updates `[c, ...]` and sums of losses `[c]`."""
-        transform = self.optimizer(hyper["lr"])
+        transform = training.optimizer
 
         def rows(of: Tree) -> Tree:
             return jax.tree.map(lambda leaf: leaf.at[client].get(mode="clip"), of)
@@ -203,9 +200,21 @@ class ServedProgram:
         trained, _, losses = jax.lax.fori_loop(
             0, trips, step, (first, jax.vmap(transform.init)(first), zeros)
         )
-        if self.delta == "server":
+        if training.delta == "server":
             return jax.tree.map(jnp.negative, trained), losses
         return jax.tree.map(jnp.subtract, first, trained), losses
+
+
+@dataclass(frozen=True)
+class Trains:
+    """Builds clients' training inside the trace, for the option `lr`."""
+
+    optimizer: Optimizer
+    delta: Delta
+
+    def __call__(self, hyper: Hyper) -> LocalTraining:
+        """The training with this step size."""
+        return local_training(hyper["lr"], optimizer=self.optimizer, delta=self.delta)
 
 
 def serve(
@@ -215,13 +224,8 @@ def serve(
     lr: float | Sequence[float] = 1e-3,
     optimizer: Optimizer = OPTIMIZERS["adam"](),
     delta: Delta = "start",
-    eval_every: float | None = None,
-    eval_aggregations: int | None = None,
     seeds: int | Sequence[int] = 1,
-    precision: Literal["float32", "float64"] = "float32",
-    at_once: int | None = None,
-    width: int | None = None,
-    label: str = "run",
+    **options: Any,
 ) -> Result:
     """Trains a server's model by a schedule: one compiled program for all seeds and step sizes.
 
@@ -235,48 +239,96 @@ def serve(
       schedule: of `dlax.schedulers`; the same for all seeds, or one a seed: a list, or a function of the seed.
       problem: what the clients minimise; its n is the number of clients.
       lr: step size of the clients' optimiser; several are swept.
-      optimizer: of the clients; FedCompass's code takes Adam.
-      delta: what an update is the difference to: the model that the client began with ("start"), or the server's when
-        the update is applied ("server").
-      eval_every: simulated time between measurements; by default there are 20. They do not touch the run.
-      eval_aggregations: in its place, aggregations between measurements; their times then differ between seeds.
+      optimizer: of the clients, as in `dlax.algorithms.local_training`.
+      delta: likewise, what an update is the difference to.
       seeds: how many seeds (0, 1, ...), or which.
-      precision: of parameters and data.
-      at_once: how many members of a row train together: 1 does nobody's work in vain, and all (None on accelerators)
-        is one wide step, in which those of fewer steps rest. None on a CPU is 1.
-      width: slots that rows are padded to: schedules of equal widths share a compiled program. None: their own.
-      label: the result's name.
+      **options: those of `run_served`: `eval_every`, `eval_aggregations`, `precision`, `at_once`, `width`, `label`.
 
     Returns:
-      The result. `round` counts measurements, `time` is simulated time, all metrics are those of the server's model,
-      and `params` is `[runs, 1, ...]`. `exchanges` counts updates that were handed in: for each, a model goes up and
-      one comes down, `bits_total` in all; `gradients` counts their local steps, `aggregations` versions. Of clients,
-      `nodes` has the numbers of updates and local steps, and the share of the time that they were `idle`.
+      The result, as of `run_served`.
 
     Raises:
       ValueError: if sizes do not fit or a number is out of range.
     """
     which = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
-    if not which:
+    if isinstance(schedule, Schedule):
+        plans = [schedule] * len(which)
+    else:
+        plans = [schedule(seed) for seed in which] if callable(schedule) else list(schedule)
+    values = [float(value) for value in np.atleast_1d(np.asarray(lr, float))]
+    local_training(
+        values[0], optimizer=optimizer, delta=delta
+    )  # refuses what it refuses before anything is traced
+    return run_served(
+        Trains(optimizer, delta), problem, plans, seeds=which, hyper={"lr": values},
+        swept=["lr"] if len(values) > 1 else [], **options,
+    )  # fmt: skip
+
+
+def run_served(
+    build: Callable[[Hyper], LocalTraining],
+    problem: Problem,
+    plans: Sequence[Schedule],
+    *,
+    seeds: Sequence[int],
+    hyper: Mapping[str, Sequence[float]],
+    swept: Sequence[str] | None = None,
+    eval_every: float | None = None,
+    eval_aggregations: int | None = None,
+    precision: Literal["float32", "float64"] = "float32",
+    at_once: int | None = None,
+    width: int | None = None,
+    label: str = "run",
+    resume: Callable[[Carry], Snapshot | None] | None = None,
+    on_block: Callable[[Snapshot], bool | None] | None = None,
+) -> Result:
+    """The loop over measurements of a run by schedules; `serve` and the config runner are its two callers.
+
+    Args:
+      build: hyper-parameters of one run -> clients' training; called while tracing.
+      problem: what the clients minimise.
+      plans: one schedule a seed.
+      seeds: one run a seed and combination of `hyper`.
+      hyper: values of the traced options by name.
+      swept: which of `hyper` are columns of the table; None means all.
+      eval_every: simulated time between measurements; by default there are 20. They do not touch the run.
+      eval_aggregations: in its place, aggregations between measurements; their times then differ between seeds.
+      precision: of parameters and data.
+      at_once: how many members of a row train together: 1 does nobody's work in vain, and all (None on accelerators)
+        is one wide step, in which those of fewer steps rest. None on a CPU is 1.
+      width: slots that rows are padded to: schedules of equal widths share a compiled program. None: their own.
+      label: the result's name.
+      resume: called with a fresh carry; returns the snapshot to go on from, or None.
+      on_block: called after every measurement; True stops the run there.
+
+    Returns:
+      The result. `round` counts measurements, `time` is simulated time, all metrics are those of the server's model,
+      and `params` is `[runs, 1, ...]`. `exchanges` counts updates that were handed in: for each, a model goes up and
+      one comes down, `bits_total` in all; `gradients` counts their local steps, `aggregations` versions. Of clients,
+      `nodes` has the numbers of updates and local steps of the whole schedule, and the share of its time that they
+      were `idle`.
+
+    Raises:
+      ValueError: if sizes do not fit or a number is out of range.
+    """
+    if not seeds:
         raise ValueError("serve: seeds must name at least one seed")
-    plans = _plans(schedule, which)
-    _check(problem, plans, delta, at_once, width)
+    _check(problem, plans, seeds, at_once, width)
     ends, targets = _measurements(plans, eval_every, eval_aggregations)
     with jax.enable_x64(precision == "float64"):
         dtype = np.float64 if precision == "float64" else np.float32
-        hyper = {"lr": [float(value) for value in np.atleast_1d(np.asarray(lr, float))]}
-        runs, keys, values = runs_of(which, hyper, dtype)
+        runs, keys, values = runs_of(seeds, hyper, dtype)
         several = len(runs) > 1
         w = max(width or 1, *(plan.members.shape[1] for plan in plans))
         together = at_once or (1 if jax.default_backend() == "cpu" else w)
         w = -(-w // together) * together
         arrays = place_arrays(problem, {}, None, pace_of(Clock(), problem.n)[1], dtype)
         most = max(1, *(int(plan.tasks.steps.max(initial=0)) for plan in plans))
-        program = ServedProgram(optimizer, functions(problem), problem.n, most, delta, together)
+        program = ServedProgram(build, functions(problem), problem.n, most, together)
         books = [to_book(plan, w) for plan in plans]
-        per_run = [which.index(run["seed"]) for run in runs]
-        if len(hyper["lr"]) == 1:
-            runs = [{"seed": run["seed"]} for run in runs]
+        per_run = [list(seeds).index(run["seed"]) for run in runs]
+        columns = set(hyper if swept is None else swept) | {"seed"}
+        runs = [{name: value for name, value in run.items() if name in columns} for run in runs]
 
         def rows_of(begin: np.ndarray, stop: np.ndarray) -> tuple[Any, Any, Book]:
             """A padded piece of every run's book, from its row `begin` up to `stop`, and the steps it takes."""
@@ -292,34 +344,41 @@ def serve(
             return jnp.int32(depth), jnp.asarray(trips, jnp.int32), Book(*placed)  # type: ignore[arg-type]
 
         nothing = np.zeros(len(plans), int)
-        compiled = _compile(program, several, rows_of(nothing, nothing), keys, values, arrays)
-        clock_start = time.perf_counter()
-        carry = compiled.init(keys, values, arrays)
-        done, rows, bits = nothing, [], _bits(carry.state.params, several)
-        for number, target in enumerate(targets):
-            begin, loss = done, np.zeros(len(runs))
+        compiled = compile_program(
+            program, several, keys, values, arrays, inputs=(jnp.int32(0), *rows_of(nothing, nothing)),
+            by_run=(False, False, False, True),
+        )  # fmt: skip
+        clients = _clients(runs, per_run, plans, problem)
+
+        def advance(last: int, number: int, carry: Carry, rows: list[dict[str, Any]]) -> Advance:
+            begin = done = targets[last] if rows else nothing
+            loss = np.zeros(len(runs))
             while True:
-                stop = np.minimum(done + _ROWS, target)
+                stop = np.minimum(done + _ROWS, targets[number])
                 carry, metrics, _ = compiled.block(
                     jnp.int32(number), *rows_of(done, stop), carry, keys, values, arrays
                 )
                 metrics, done = jax.device_get(metrics), stop
                 loss += np.asarray(metrics["loss"], float).reshape(-1)
-                if (done == target).all():
+                if (done == targets[number]).all():
                     break
-            rows += _rows(runs, per_run, plans, number, ends[number], metrics, loss, begin, done, bits)
-        seconds = {"compile": compiled.seconds, "run": time.perf_counter() - clock_start}
-        params = jax.device_get(carry.state.params)
-    if not several:
-        params = jax.tree.map(lambda leaf: leaf[None], params)
+            bits = _bits(carry.state.params, several)
+            new = _rows(runs, per_run, plans, number, ends[number], metrics, loss, begin, done, bits)
+            return carry, new, clients
+
+        made = run_blocks(
+            compiled, (keys, values, arrays), advance, rounds=len(ends) - 1, eval_every=1, resume=resume,
+            on_block=on_block,
+        )  # fmt: skip
+        params = models(made.carry.state.params, runs)
     return Result(
         label=label,
         config={},
-        rows=rows,
-        nodes=_clients(runs, per_run, plans, problem),
+        rows=made.rows,
+        nodes=made.nodes,
         edges=np.zeros((0, 2), int),
         partition=None if problem.table is None else np.asarray(problem.table),
-        seconds=seconds,
+        seconds=made.seconds,
         params=params,
         runs=runs,
     )
@@ -393,57 +452,20 @@ def _piece(book: Book, begin: int, stop: int, m: int) -> Book:
     return Book(pad(book.client, m), *(pad(array, 0) for array in book[1:]))
 
 
-def _plans(
-    schedule: Schedule | Sequence[Schedule] | Callable[[int], Schedule], seeds: Sequence[int]
-) -> list[Schedule]:
-    """One schedule a seed."""
-    if isinstance(schedule, Schedule):
-        return [schedule] * len(seeds)
-    plans = [schedule(seed) for seed in seeds] if callable(schedule) else list(schedule)
-    if len(plans) != len(seeds):
-        raise ValueError(f"serve: needs one schedule, or one a seed, got {len(plans)} for {len(seeds)} seeds")
-    return plans
-
-
 def _check(
-    problem: Problem, plans: Sequence[Schedule], delta: str, at_once: int | None, width: int | None
+    problem: Problem, plans: Sequence[Schedule], seeds: Sequence[int], at_once: int | None, width: int | None
 ) -> None:
     """Refuses what does not fit together."""
+    if len(plans) != len(seeds):
+        raise ValueError(f"serve: needs one schedule, or one a seed, got {len(plans)} for {len(seeds)} seeds")
     for plan in plans:
         if plan.clients != problem.n:
             raise ValueError(f"serve: the problem has {problem.n} clients, the schedule {plan.clients}")
     if problem.starts is not None:
         raise ValueError("serve: a server has one first model, and the problem gives every node its own")
-    if delta not in ("start", "server"):
-        raise ValueError(f"serve: delta must be 'start' or 'server', got {delta!r}")
     for name, value in (("at_once", at_once), ("width", width)):
         if value is not None and value < 1:
             raise ValueError(f"serve: {name} must be at least 1, got {value}")
-
-
-def _compile(
-    program: ServedProgram, several: bool, rows: tuple[Any, Any, Book], keys: Any, values: Any, arrays: Arrays
-) -> Compiled:
-    """Compiles init and block ahead of time, or finds them; `seconds` is 0 when found."""
-    identity, found = find_compiled(program, several, (rows, keys, values, arrays))
-    if found is not None:
-        return found
-    begin = time.perf_counter()
-    init, block = program.init, program.block
-    if several:
-        init = jax.vmap(init, in_axes=(0, 0, None))
-        block = jax.vmap(block, in_axes=(None, None, None, 0, 0, 0, 0, None))
-    lowered_init = jax.jit(init).lower(keys, values, arrays)
-    with ThreadPoolExecutor(max_workers=1) as pool:  # as for rounds
-        options: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}
-        compiling = pool.submit(lowered_init.compile, options)
-        count = jax.ShapeDtypeStruct((), jnp.int32)
-        lowered = jax.jit(block, donate_argnums=4).lower(
-            count, *rows, lowered_init.out_info, keys, values, arrays
-        )
-        compiled_block = lowered.compile()
-        compiled_init = compiling.result()
-    return keep_compiled(identity, Compiled(compiled_init, compiled_block, time.perf_counter() - begin))
 
 
 def _bits(params: Tree, several: bool) -> int:
