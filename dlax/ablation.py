@@ -10,32 +10,24 @@ import numpy as np
 import pandas as pd
 
 from dlax.registry import suggest
-from dlax.results import METRICS, Result
+from dlax.results import METRICS, Result, more_is_better
 
-_LESS_IS_BETTER = (
-    "attack_success",
-    "loss",
-    "suboptimality",
-    "distance",
-    "consensus",
-    "objective",
-    "grad_norm",
-)
 FORMATS = {"markdown": "github", "latex": "latex_raw", "text": "simple"}  # tabulate's names
 
 
 @dataclass(frozen=True, eq=False)
 class Ablation:
-    """A metric at the end of every run of a sweep, laid out.
+    """A metric at the end of every run of a sweep, or what it took to reach a target, laid out.
 
     Attributes:
-      metric: what is in the cells.
+      metric: what is in the cells: a metric, or what a target took, such as time.
       mean: over the seeds, rows (a MultiIndex of factors) by columns; NaN where nothing is finite.
       spread: standard deviation over the seeds (n − 1 below the sum; NaN for one seed).
       chosen: per cell, the swept values that were best on average over seeds, such as {"algorithm.lr": 0.1}.
       diverged: per cell, how many runs of the sweep diverged, at any swept value.
       seeds: how many seeds a mean is over, at most.
       maximise: whether more is better.
+      target: what is to be reached, such as "accuracy_mean 0.8"; "" if the cells are of the end.
     """
 
     metric: str
@@ -45,6 +37,7 @@ class Ablation:
     diverged: pd.DataFrame
     seeds: int
     maximise: bool
+    target: str = ""
 
     @property
     def best(self) -> pd.DataFrame:
@@ -78,10 +71,12 @@ class Ablation:
         def cell(row: Any, column: Any) -> str:
             mean, spread = self.mean.loc[row, column], self.spread.loc[row, column]
             if not np.isfinite(mean):
-                return "diverged" if self.diverged.loc[row, column] else ""
+                never = "never" if self.target and isinstance(self.chosen.loc[row, column], dict) else ""
+                return "diverged" if self.diverged.loc[row, column] else never
             scale, digits = (100.0, ".1f") if percent else (1.0, ".3g")
             words = f"{scale * mean:{digits}}"
-            words += f" ± {scale * spread:{'.1f' if percent else '.1g'}}" if np.isfinite(spread) else ""
+            near = ".1f" if percent else (".0f" if 10 <= spread < 1e4 else ".1g")
+            words += f" ± {scale * spread:{near}}" if np.isfinite(spread) else ""
             words += "*" if self.diverged.loc[row, column] else ""
             if form == "latex":
                 words = words.replace("±", r"$\pm$")
@@ -113,8 +108,10 @@ def ablation(
     metric: str | None = None,
     columns: str | None = None,
     maximise: bool | None = None,
+    reach: float | None = None,
+    along: str = "time",
 ) -> Ablation:
-    """Lays the last row of every run of a sweep out as a table.
+    """Lays the last row of every run of a sweep out as a table, or what it took to reach a target.
 
     Factors are the dotted paths in which the configs of the results differ; of specs with different names the
     options count only where they differ under one name. One factor goes across, all others down. Values swept by
@@ -129,6 +126,9 @@ def ablation(
         distance, objective that all results have; with faults accuracy_mean before accuracy_merged.
       columns: the factor that goes across; default the attack, else the algorithm, or the last one.
       maximise: whether more is better; default by the metric.
+      reach: a value of the metric: the cells then say when it was first reached, as `Result.reach` does, at the swept
+        values that got there first. A cell of which a seed never got there says so.
+      along: with `reach`, what it took: "time", "bits_node", "round".
 
     Returns:
       The table.
@@ -154,17 +154,21 @@ def ablation(
             f"table: the results do not differ in {columns!r}, but in {', '.join(found)}{suggest(columns, found)}"
         )
     if maximise is None:
-        maximise = not any(word in metric for word in _LESS_IS_BETTER)
+        maximise = more_is_better(metric) and reach is None
     first = (path for part in ("attack", "algorithm") for path in found if path.startswith(part))
     across = columns or next(first, list(found)[-1])
     down = [path for path in found if path != across] or ["label"]
-    cells = []
+    cells, shown = [], metric if reach is None else along
     for number, result in enumerate(results):
-        keys = {path: found[path][number] for path in found} | {"label": metric}
+        if reach is None:
+            ends = result.to_pandas().groupby("round").get_group(result.rows[-1]["round"])
+        else:
+            ends = pd.DataFrame(result.reach(reach, metric, along=along))
+        keys = {path: found[path][number] for path in found} | {"label": shown}
         keys = {
             path: "none" if key is None else key for path, key in keys.items()
         }  # pandas takes None for NaN
-        cells.append({**{p: keys[p] for p in [*down, across]}, **_cell(result, metric, maximise)})
+        cells.append({**{p: keys[p] for p in [*down, across]}, **_cell(result, ends, shown, maximise)})
     table = pd.DataFrame(cells)
     if table.duplicated([*down, across]).any():
         raise ValueError("table: two results have the same settings; give the runs of one sweep")
@@ -179,13 +183,14 @@ def ablation(
         )
 
     return Ablation(
-        metric,
+        shown,
         laid_out("mean").astype(float),
         laid_out("spread").astype(float),
         laid_out("chosen"),
         laid_out("diverged").fillna(0).astype(int),
         int(table["seeds"].max()),
         maximise,
+        "" if reach is None else f"{metric} {reach:g}",
     )
 
 
@@ -238,9 +243,8 @@ def factors(results: Sequence[Result]) -> dict[str, list[Any]]:
     return {path.removesuffix(".name"): [config.get(path) for config in flat] for path in kept}
 
 
-def _cell(result: Result, metric: str, maximise: bool) -> dict[str, Any]:
-    """Mean and spread over seeds of the best swept value."""
-    last = result.to_pandas().groupby("round").get_group(result.rows[-1]["round"])
+def _cell(result: Result, last: pd.DataFrame, metric: str, maximise: bool) -> dict[str, Any]:
+    """Mean and spread over seeds of the best swept value, of the last row of each run."""
     swept = [name for name in (result.runs[0] if result.runs else {}) if name != "seed"]
     bad = last["diverged"] >= 0 if "diverged" in last else pd.Series(False, last.index)
     nothing: dict[str, Any] = {"mean": np.nan, "spread": np.nan, "chosen": {}, "seeds": 0}

@@ -229,6 +229,9 @@ def plot(
         list[str] | None, typer.Option(help="Names of pictures to draw; default: all that fit.")
     ] = None,
     metric: Annotated[str | None, typer.Option(help="Metric of the learning curves.")] = None,
+    x: Annotated[
+        str | None, typer.Option(help="What goes across in them: round, time, bits_node, gradients, ...")
+    ] = None,
 ) -> None:
     """Draw the pictures of finished or running runs, side by side, and a report."""
     from dlax import rundir
@@ -236,7 +239,7 @@ def plot(
 
     folders = [folder for path in paths for folder in rundir.find_runs(path)]
     results = [Result.load(folder) for folder in folders]
-    for file in draw(results, out or paths[0], only=only, metric=metric):
+    for file in draw(results, out or paths[0], only=only, metric=metric, x=x):
         console.print(str(file))
 
 
@@ -247,6 +250,11 @@ def table(
     columns: Annotated[
         str | None, typer.Option(help="What goes across, such as topology; default: the algorithm.")
     ] = None,
+    reach: Annotated[
+        float | None,
+        typer.Option(help="In place of the end: when the metric first gets here, as in time to accuracy."),
+    ] = None,
+    along: Annotated[str, typer.Option(help="With --reach, what it took: time, bits_node, round.")] = "time",
     form: Annotated[str, typer.Option("--format", help="markdown, latex or text.")] = "markdown",
     out: Annotated[Path | None, typer.Option(help="A file; default: the screen.")] = None,
 ) -> None:
@@ -256,7 +264,9 @@ def table(
     from dlax.results import Result
 
     folders = [folder for path in paths for folder in rundir.find_runs(path)]
-    made = ablation([Result.load(folder) for folder in folders], metric=metric, columns=columns)
+    made = ablation(
+        [Result.load(folder) for folder in folders], metric=metric, columns=columns, reach=reach, along=along
+    )
     text = made.text(form) + "\n"
     if out is None:
         sys.stdout.write(text)
@@ -291,7 +301,12 @@ def bench(
 
 
 def draw(
-    results: list["Result"], folder: Path, *, only: list[str] | None = None, metric: str | None = None
+    results: list["Result"],
+    folder: Path,
+    *,
+    only: list[str] | None = None,
+    metric: str | None = None,
+    x: str | None = None,
 ) -> list[Path]:
     """Writes every picture that fits the results, and the report, into a folder.
 
@@ -300,6 +315,7 @@ def draw(
       folder: where.
       only: names of pictures; None means all that fit.
       metric: of the learning curves; None means accuracy, or the objective where there is none.
+      x: across in the learning curves; None means rounds, or simulated time where there are none.
 
     Returns:
       The files written.
@@ -322,6 +338,8 @@ def draw(
             continue
         with_metric = ("learning_curves", "heat_map", "factor_curves")
         options = {"metric": metric} if metric and name in with_metric else {}
+        if x and name == "learning_curves":
+            options["x"] = x
         try:
             figure = picture(results, **options)
         except ValueError:

@@ -49,6 +49,7 @@ _CAPTIONS = {
     "learning_curves": "Learning curves",
     "consensus": "How far the nodes are from one another",
     "accuracy_against_bits": "What is reached for the bytes sent",
+    "accuracy_against_time": "What is reached in simulated time",
     "accuracy_per_node": "Every node of every seed at the end",
     "partition": "Who holds what: training samples of every node, by class",
     "graph": "The graph; larger nodes hold more samples",

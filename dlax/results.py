@@ -51,6 +51,16 @@ METRICS = {
 }
 
 
+_LESS_IS_BETTER = (
+    "attack_success", "loss", "suboptimality", "distance", "consensus", "objective", "grad_norm",
+)  # fmt: skip
+
+
+def more_is_better(metric: str) -> bool:
+    """Whether a metric is the better the larger it is; so are all that no name says otherwise of."""
+    return not any(word in metric for word in _LESS_IS_BETTER)
+
+
 def last_round(config: dict[str, Any]) -> int:
     """The `round` of a config's last row: its rounds, or how often a run without rounds is measured."""
     if config.get("duration") is None:
@@ -93,6 +103,43 @@ class Result:
         import pandas as pd
 
         return pd.DataFrame(self.rows)
+
+    def reach(
+        self, target: float, metric: str = "accuracy_mean", *, along: str = "time"
+    ) -> list[dict[str, Any]]:
+        """When each run first reaches a target, such as its time to accuracy.
+
+        Args:
+          target: of the metric: at least that, or at most where less is better.
+          metric: a column of the tidy table.
+          along: what it took: "time" (simulated), "round", "bits_node", or another column that grows.
+
+        Returns:
+          One row a run: its seed and swept values, `along`, and `diverged` of its last row. Between the two
+          measurements around the target a straight line is taken; NaN if the run never gets there, or diverges.
+
+        Raises:
+          ValueError: if there is no such column.
+        """
+        table = self.to_pandas()
+        for column in (metric, along):
+            if column not in table:
+                raise ValueError(f"reach: {self.label} has no column {column!r}; it has {', '.join(table)}")
+        names = list(self.runs[0]) if self.runs else ["seed"]
+        rows = []
+        for values, part in table.groupby(names, sort=False):
+            y, x = part[metric].to_numpy(float), part[along].to_numpy(float)
+            if not more_is_better(metric):
+                y, aim = -y, -target
+            else:
+                aim = target
+            there, took = np.flatnonzero(y >= aim), np.nan
+            if len(there) and part["diverged"].iloc[-1] < 0:
+                k = there[0]
+                took = x[k] if k == 0 else x[k - 1] + (aim - y[k - 1]) / (y[k] - y[k - 1]) * (x[k] - x[k - 1])
+            run = dict(zip(names, values if isinstance(values, tuple) else (values,), strict=True))
+            rows.append({**run, along: float(took), "diverged": int(part["diverged"].iloc[-1])})
+        return rows
 
     @property
     def diverged(self) -> list[dict[str, Any]]:

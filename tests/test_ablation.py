@@ -59,6 +59,39 @@ def test_an_option_that_some_lack_is_a_row_of_none():
     ]
 
 
+def course(name, by_lr):
+    """Accuracy at rounds 0, 1, 2 by (lr, seed), whose rounds take 10 seconds for seed 0 and 20 for seed 1."""
+    rows, runs = [], [{"seed": seed, "algorithm.lr": lr} for lr in by_lr for seed in range(2)]
+    for t in range(3):
+        for run in runs:
+            accuracy = by_lr[run["algorithm.lr"]][run["seed"]][t]
+            time = 10.0 * t * (1 + run["seed"])
+            rows.append({**run, "round": t, "time": time, "accuracy_mean": accuracy, "diverged": -1})
+    made = config(name, "ring", 1)
+    return Result(label=name, config=made, rows=rows, nodes=[], edges=np.zeros((0, 2)), runs=runs)
+
+
+def test_time_to_accuracy():
+    slow = course("dsgd", {0.1: [[0, 0.4, 0.8], [0, 0.4, 0.8]], 0.2: [[0, 0.3, 0.4], [0, 0.9, 0.9]]})
+    fast = course("track", {0.1: [[0.6, 0.7, 0.8], [0.0, 0.5, 0.2]], 0.2: [[0, 0.3, 0.4], [0, 0.5, 0.9]]})
+    assert [row["time"] for row in slow.reach(0.6)][:2] == pytest.approx([15.0, 30.0])
+    assert np.isnan(slow.reach(0.6)[2]["time"]) and slow.reach(0.6)[3]["time"] == pytest.approx(20 * 2 / 3)
+    assert [row["round"] for row in fast.reach(0.5, along="round")][:2] == [0.0, 1.0]
+    # where less is better, a target is reached from above; who diverges has not reached it
+    losses = [{**row, "test_loss_mean": 1 - row["accuracy_mean"]} for row in slow.rows]
+    falling = Result("x", {}, losses, [], slow.edges, runs=slow.runs)
+    assert falling.reach(0.4, "test_loss_mean")[0]["time"] == pytest.approx(15.0)
+    falling.rows[-4]["diverged"] = 2
+    assert np.isnan(falling.reach(0.4, "test_loss_mean")[0]["time"])
+    text = ablation([slow, fast], metric="accuracy_mean", reach=0.6).text("text").splitlines()
+    assert text[-1].split() == ["time", "22.5", "±", "11", "never"]  # lr 0.1; neither lr for both seeds
+    with pytest.raises(ValueError, match="reach: dsgd has no column 'bits_node'; it has seed, "):
+        ablation([slow, fast], metric="accuracy_mean", reach=0.6, along="bits_node")
+    assert "accuracy_against_time" in plots.available([slow, fast])
+    (axes,) = plots.accuracy_against_time([slow, fast]).axes
+    assert axes.get_xlabel() == "Simulated time"
+
+
 def test_factors_are_what_configs_differ_in():
     assert factors(sweep()) == {
         "algorithm": ["dsgd", "dsgd", "track", "track"],

@@ -21,7 +21,7 @@ from dlax.plots.curve import Curve, curves, main_metric
 from dlax.plots.factor import factor_curves
 from dlax.plots.graphs import MAX_NODES_DRAWN, MAX_PANELS, graph, size
 from dlax.plots.heat import heat_map
-from dlax.plots.lines import accuracy_against_bits, consensus, learning_curves
+from dlax.plots.lines import accuracy_against_bits, accuracy_against_time, consensus, learning_curves
 from dlax.plots.nodes import accuracy_per_node, partition
 from dlax.plots.panels import available, panel
 from dlax.plots.style import COLOURS, DASHES, MARKERS, blank, frame, plain_log, save
@@ -32,6 +32,7 @@ PLOTS: dict[str, Callable[[Sequence[Result]], Figure]] = {
     "learning_curves": learning_curves,
     "consensus": consensus,
     "accuracy_against_bits": accuracy_against_bits,
+    "accuracy_against_time": accuracy_against_time,
     "accuracy_per_node": accuracy_per_node,
     "graph": graph,
     "partition": partition,
@@ -49,6 +50,7 @@ __all__ = [
     "PLOTS",
     "Curve",
     "accuracy_against_bits",
+    "accuracy_against_time",
     "accuracy_per_node",
     "available",
     "blank",

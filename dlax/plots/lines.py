@@ -59,6 +59,11 @@ def accuracy_against_bits(results: Results, metric: str | None = None) -> Figure
     return learning_curves(results, metric, "bits_node")
 
 
+def accuracy_against_time(results: Results, metric: str | None = None) -> Figure:
+    """Draw `learning_curves` against simulated time: what a reader takes a time to accuracy from."""
+    return learning_curves(results, metric, "time")
+
+
 def draw_curves(axes: Axes, drawn: Sequence[Curve], metric: str, x: str = "round") -> list[dict[int, int]]:
     """Draw the curves of one metric; returns what diverged, per curve, as `Curve.diverged` says it."""
     for curve in drawn:

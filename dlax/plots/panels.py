@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from dlax.ablation import by_fault, factors
@@ -36,6 +38,7 @@ def available(results: Results) -> list[str]:
         "learning_curves": main,
         "consensus": all("consensus" in table for table in tables),
         "accuracy_against_bits": main and bits,
+        "accuracy_against_time": main and main_axis(results) == "round" and _uneven(tables),
         "accuracy_per_node": all("accuracy" in result.nodes_to_pandas() for result in results),
         "graph": any(len(result.edges) for result in results)
         and all(size(result) <= MAX_NODES_DRAWN for result in results),
@@ -45,6 +48,14 @@ def available(results: Results) -> list[str]:
         "factor_curves": len(parts) > 1 and numeric_factor(parts) is not None,
     }
     return [name for name, fit in fits.items() if fit]
+
+
+def _uneven(tables: Sequence[pd.DataFrame]) -> bool:
+    """Whether simulated time tells more than the rounds: it is not one and the same multiple of them."""
+    if not all("time" in table for table in tables):
+        return False
+    paces = np.concatenate([(table["time"] / table["round"])[table["round"] > 0] for table in tables])
+    return len(paces) > 0 and not np.allclose(paces, paces[0], rtol=1e-3)
 
 
 def panel(results: Results) -> Figure:
