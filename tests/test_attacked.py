@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import dlax
-from dlax import attacks, channel, mixing, robust
+from dlax import attacks, channel, faults, mixing, robust
 from dlax.algorithms import dsgd, gradient_tracking
 from dlax.simulate.liars import heard_by
 from dlax.topology import TOPOLOGIES
@@ -180,6 +180,22 @@ def test_an_attack_keeps_its_memory_in_the_state():
     ]
     jax.tree.map(np.testing.assert_array_equal, ends[0], ends[1])
     jax.tree.map(np.testing.assert_array_equal, ends[0], ends[2])
+
+
+def test_memory_of_an_attack_goes_on_while_nodes_sleep_and_return():
+    """It need not have a row a node; who is away keeps its own state alone."""
+    counting = Attack(
+        lambda memory, sight: (Lies(jax.tree.map(lambda x: x + memory[0, 0], sight.mean())), memory + 1),
+        init=lambda message, key: jnp.zeros((1, 2)),
+    )
+    problem, ring = dlax.make("problem", "quadratic", n=6), dlax.make("topology", "complete", n=6)
+    options = {"attack": counting, "byzantine": attacks.at(nodes=(2,)), "channel": channel.robust()}
+    back = faults.node_loss(0.3, 1.0, 3.0, holds="start")
+    for away in ({"participation": 0.5}, {"faults": back}):
+        ends = []
+        options["on_block"] = ends.append
+        dlax.simulate(dsgd(0.1), problem, ring, rounds=5, eval_every=5, **away, **options)
+        assert (np.asarray(ends[-1].carry.state.link.memory) == 5).all()
 
 
 @pytest.mark.parametrize("knowledge", ["own", "neighbourhood", "everything"])

@@ -208,7 +208,8 @@ def test_longer_delays_slow_consensus():
         ({"use": "all"}, "use must be one of newest, each, got 'all'"),
         ({"drop": 1.5}, r"delayed: drop must be in \[0, 1\], got 1.5"),
         ({"duplicate": -0.1}, r"duplicate must be in \[0, 1\], got -0.1"),
-        ({"channel": median()}, "channel must combine messages in slots: linear or robust"),
+        ({"channel": median()}, "channel must combine messages in slots, as linear and robust do"),
+        ({"channel": linear(0.5, lost="sender")}, "and lose none to its sender"),
         ({"use": "each", "channel": robust(rule=nna())}, "use 'each' needs the channel linear, without drop"),
     ],
 )

@@ -9,7 +9,7 @@ import dlax
 from dlax import faults, sampling
 from dlax import topology as tp
 from dlax.algorithms import dsgd, fedavg
-from dlax.problems import quadratic
+from dlax.problems import average, quadratic
 from dlax.simulate import Clock, simulate
 from dlax.simulate.pace import pace_of, work_time
 
@@ -92,6 +92,12 @@ def test_a_clock_in_which_all_are_alike_is_the_formula():
     expected = np.arange(1, ROUNDS + 1) * (K * 2.0 + 0.5 + 2 * BITS / 100.0)
     for clock in (Clock(2.0, 0.5, 100.0), Clock(np.full(N, 2.0), 0.5, np.full(N, 100.0))):
         np.testing.assert_allclose(times(clock, tp.ring(N)), expected, rtol=1e-12)
+
+
+def test_a_long_block_loses_no_time_to_rounding():
+    options = {"rounds": 200_000, "eval_every": 200_000, "clock": Clock(gradient=0.1)}
+    result = simulate(dsgd(0.0), average(2), tp.ring(2), **options)
+    assert result.rows[-1]["time"] == pytest.approx(20_000.0, rel=1e-6)
 
 
 def test_waiting_for_neighbours_is_never_slower_and_random_work_costs_less():

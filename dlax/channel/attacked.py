@@ -1,6 +1,6 @@
 """A channel with liars on it: what Byzantine nodes send in place of their messages."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -105,6 +105,25 @@ def attacked(channel: Channel, attack: Attack, knowledge: Knowledge = "everythin
         return tree.where_nodes(byzantine, kept, received), AttackedLink(inner, memory), bits
 
     return channel._replace(open=open_link, mix=mix, plain=False)
+
+
+def where_rows(mask: jax.Array, ours: Tree, others: Tree, *, memory: Literal["ours", "others"]) -> Tree:
+    """`tree.where_nodes` of a state that may hold an `AttackedLink`: attackers' memory has no rows, and goes whole.
+
+    Args:
+      mask: `[n]` bool.
+      ours: state `[n, ...]`, of the nodes in the mask.
+      others: of the others.
+      memory: whose memory of the attack is kept.
+    """
+
+    def link(a: Any, b: Any) -> Any:
+        if not isinstance(a, AttackedLink):
+            return jnp.where(tree.beside(mask, b), a, b).astype(b.dtype)
+        inner = tree.where_nodes(mask, a.inner, b.inner)
+        return AttackedLink(inner, a.memory if memory == "ours" else b.memory)
+
+    return jax.tree.map(link, ours, others, is_leaf=lambda part: isinstance(part, AttackedLink))
 
 
 _STREAM = 0x1E5  # the attack draws apart from the channel

@@ -94,7 +94,9 @@ def delayed(
         if longest != int(longest):
             raise ValueError(f"delayed: law {law!r} needs whole rounds, got mean {mean:g}")
     if not channel.aged:
-        raise ValueError("delayed: channel must combine messages in slots: linear or robust")
+        raise ValueError(
+            "delayed: channel must combine messages in slots, as linear and robust do, and lose none to its sender"
+        )
     if use == "each" and not channel.plain:
         raise ValueError("delayed: use 'each' needs the channel linear, without drop")
 

@@ -61,6 +61,8 @@ def linear(drop: Scalar | None = None, *, symmetric: bool = False, lost: Lost = 
         index, weight, own = network.table()
         sent, arrived = sent_and_arrived(network, index, weight, drop, symmetric)
         kept = jnp.where(arrived, weight, 0)
+        # Who is not heard is not read: 0 times a NaN is one.
+        read = jnp.where(arrived, index, jnp.arange(len(own), dtype=index.dtype)[:, None])
         if lost == "receiver":
             own = own + jnp.sum(weight - kept, axis=1)
         elif lost == "sender":
@@ -74,10 +76,12 @@ def linear(drop: Scalar | None = None, *, symmetric: bool = False, lost: Lost = 
         if network.told is not None:
             assert network.byzantine is not None
             lies = jnp.where(network.byzantine[index], kept, 0)
-            told = mixing.pull(network.told, index[:, :0], lies[:, :0], jnp.sum(lies, axis=1))
-            received = tree.add(mixing.pull(message, index, kept - lies, own), told)
+            share = jnp.sum(lies, axis=1)
+            told = jax.tree.map(lambda leaf: jnp.where(tree.beside(share, leaf) != 0, leaf, 0), network.told)
+            told = mixing.pull(told, index[:, :0], lies[:, :0], share)
+            received = tree.add(mixing.pull(message, read, kept - lies, own), told)
             return received, link, count * size
-        received = mixing.pull(message, index, kept, own)
+        received = mixing.pull(message, read, kept, own)
         return received, link, count * size
 
-    return Channel(open_link, mix, plain=drop is None, faces=True, aged=True)
+    return Channel(open_link, mix, plain=drop is None, faces=True, aged=drop is None or lost != "sender")

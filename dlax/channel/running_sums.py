@@ -41,7 +41,8 @@ def running_sums(drop: Scalar | None = None) -> Channel:
       lost messages.
 
     Raises:
-      ValueError: if `drop` is a number outside [0, 1]; in a run, if the graph changes.
+      ValueError: if `drop` is a number outside [0, 1]; in a run, if the graph changes, or a node returns without its
+        old state.
 
     References:
       Vaidya, Hadjicostis, Domínguez-García. Robust average consensus over packet dropping links. CDC 2011.
@@ -74,4 +75,4 @@ def running_sums(drop: Scalar | None = None) -> Channel:
         bits = messages(sent, index, network.out_degree) * tree.message_bits(message)
         return received, SumsLink(total, heard), bits
 
-    return Channel(open_link, mix)
+    return Channel(open_link, mix, reopens=False)

@@ -41,7 +41,8 @@ def node_loss(
       until: the round in which they are back; never by default.
       by: the order.
       holds: what a node holds when it is back: "old", all it had; "neighbour", the model of a node it hears, drawn
-        among those awake; "start", the model it started from. The rest of its state is then as at the start.
+        among those awake over links that work, which sends it; "start", the model it started from. The rest of its
+        state is then as at the start.
 
     Returns:
       A fault.

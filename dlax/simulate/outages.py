@@ -9,10 +9,11 @@ from dlax import tree
 from dlax.types import Info, Key, Outage, Tree
 
 
-def donors(table: Any, awake: jax.Array, key: Key) -> jax.Array:
-    """For every node one of those it hears that are awake, drawn uniformly; itself where there is none, `[n]`."""
+def donors(table: Any, awake: jax.Array, works: jax.Array | None, key: Key) -> jax.Array:
+    """For every node one of those awake that it hears over links that work, uniformly; itself if none, `[n]`."""
     index, weight, _ = table
     usable = (weight != 0) & awake[index]
+    usable = usable if works is None else usable & works
     score = jnp.where(usable, jax.random.uniform(key, index.shape, jnp.float32), -1.0)
     score = jnp.concatenate([jnp.full((len(index), 1), -0.5), score], axis=1)
     own = jnp.arange(len(index), dtype=index.dtype)[:, None]

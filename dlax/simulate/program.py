@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from dlax import mixing, tree
 from dlax.channel import attacked
+from dlax.channel.attacked import where_rows
 from dlax.simulate import outages
 from dlax.simulate.pace import EVEN, Pace, elapsed
 from dlax.simulate.streams import fault_key, round_key, stream
@@ -184,30 +185,51 @@ class Program:
         self, pieces: Pieces, t: jax.Array, state: Any, key: Key, arrays: Arrays, outage: Outage
     ) -> tuple[Any, Info, jax.Array | None]:
         """The state after round t, what the round reports, and who was awake (None: everyone)."""
-        round = self._round(t, key, pieces, arrays, outage)
+        round, given = self._round(t, key, pieces, arrays, outage), None
         if outage.back is not None and pieces.faults is not None and pieces.faults.holds != "old":
-            state = self._revive(pieces, state, round, key, arrays, outage.back)
+            if not pieces.channel.reopens:
+                raise ValueError(
+                    f"faults: holds must be 'old', got {pieces.faults.holds!r}: over this channel neighbours go on "
+                    "from what a node sent before it left"
+                )
+            state, given = self._revive(pieces, state, round, key, arrays, outage.back, outage.works)
         new, info = pieces.algorithm.step(state, round)
+        if given is not None:
+            info = info | {"bits": info["bits"] + given}
         active = self._active(key, t, arrays, outage)
         if active is not None:
-            new = tree.where_nodes(active, new, state)  # who takes no part keeps its whole state
+            new = where_rows(active, new, state, memory="ours")  # who takes no part keeps its whole state
         return new, info, active
 
     def _revive(
-        self, pieces: Pieces, state: Any, round: Round, key: Key, arrays: Arrays, back: jax.Array
-    ) -> Any:
-        """The state when nodes return as if they were new: at their start, or with the model of a neighbour."""
-        assert pieces.faults is not None
+        self,
+        pieces: Pieces,
+        state: Any,
+        round: Round,
+        key: Key,
+        arrays: Arrays,
+        back: jax.Array,
+        works: jax.Array | None,
+    ) -> tuple[Any, jax.Array]:
+        """The state when nodes return as if they were new, at their start or with the model of a neighbour.
 
-        def renew(state: Any) -> Any:
-            params = self.first_params(key, arrays)
+        Beside it the bits `[n]` that neighbours send for it.
+        """
+        assert pieces.faults is not None
+        nothing = jnp.zeros(self.plan.n, _dtype(arrays))
+
+        def renew(state: Any) -> tuple[Any, jax.Array]:
+            params, given = self.first_params(key, arrays), nothing
             if pieces.faults.holds == "neighbour":  # type: ignore[union-attr]
                 made = self._network(round.t, key, arrays)
-                donor = outages.donors(made.table(), round.active & ~back, stream(round.key, "faults"))
+                awake = round.active & ~back
+                donor = outages.donors(made.table(), awake, works, stream(round.key, "faults"))
                 params = jax.tree.map(lambda leaf: leaf[donor], state.params)
-            return tree.where_nodes(back, pieces.algorithm.init(params, round), state)
+                fetches = back & (donor != jnp.arange(self.plan.n))
+                given = given.at[donor].add(fetches * tree.message_bits(params))
+            return where_rows(back, pieces.algorithm.init(params, round), state, memory="others"), given
 
-        return jax.lax.cond(jnp.any(back), renew, lambda state: state, state)
+        return jax.lax.cond(jnp.any(back), renew, lambda state: (state, nothing), state)
 
     def _network(self, t: jax.Array, run_key: Key, arrays: Arrays) -> Network:
         """The graph of round t, as it is when nothing fails."""
@@ -426,15 +448,19 @@ def block_of(
     shapes = jax.eval_shape(lambda: exact(start, carry.state, carry.beside)[2])
     zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
 
-    def body(t: jax.Array, loop: tuple[Carry, Info]) -> tuple[Carry, Info]:
-        (state, diverged, memory), sums = loop
+    def body(t: jax.Array, loop: tuple[Carry, Info, jax.Array]) -> tuple[Carry, Info, jax.Array]:
+        (state, diverged, memory), sums, rest = loop
         state, memory, totals = exact(t, state, memory)
         first = (diverged < 0) & ~jnp.isfinite(totals.get("train_loss", 0.0))
-        sums = jax.tree.map(jnp.add, sums, totals)
+        # Kahan's sum of time: what rounding took from it is added in the next round.
+        before, more = sums["time"], totals["time"] - rest
+        sums = jax.tree.map(jnp.add, sums, totals | {"time": more})
         sums["bits"] = _carry(sums["bits"])
-        return Carry(state, jnp.where(first, t, diverged), memory), sums
+        rest = (sums["time"] - before) - more
+        return Carry(state, jnp.where(first, t, diverged), memory), sums, rest
 
-    (state, diverged, memory), sums = jax.lax.fori_loop(start, stop, body, (carry, zeros))
+    begin = (carry, zeros, jnp.zeros_like(zeros["time"]))
+    (state, diverged, memory), sums, _ = jax.lax.fori_loop(start, stop, body, begin)
     broken = (diverged < 0) & ~tree.all_finite(watched(state))
     diverged = jnp.where(broken, stop, diverged)
     metrics, nodes = evaluate(state, memory)

@@ -11,10 +11,10 @@ import pytest
 import references
 
 import dlax
-from dlax import faults, mixing
+from dlax import attacks, faults, mixing
 from dlax import topology as tp
 from dlax.algorithms import dsgd, gossip, gradient_tracking, push_sum
-from dlax.channel import CHANNELS, extremum, linear, median, robust
+from dlax.channel import CHANNELS, extremum, linear, median, robust, running_sums
 from dlax.problems import average_of as average
 from dlax.problems import quadratic
 from dlax.registry import REGISTRY
@@ -274,6 +274,43 @@ def test_what_a_node_holds_that_returns(holds):
     ]
     assert min(errors) < 1e-12
     assert sum(error < 1e-9 for error in errors) == 1
+
+
+def test_a_model_is_fetched_over_links_that_work_and_paid_for():
+    """Two nodes return in round 2 to models of neighbours: two messages more, or none over dead links."""
+    sent, params = {}, {}
+    for holds in ("old", "start", "neighbour"):
+        for dead in (False, True):
+            loss = faults.node_loss(0.2, 0.0, 2.0, by="degree", holds=holds)
+            fault = faults.together(faults=(loss, faults.link_loss(1.0))) if dead else loss
+            result = simulate(
+                dsgd(0.1), PROBLEM, tp.complete(N), faults=fault, rounds=3, eval_every=3, start="independent"
+            )
+            sent[holds, dead], params[holds, dead] = result.rows[-1]["bits_total"], result.params["x"][0]
+    model = 32 * params["old", True].shape[1]
+    for dead in (False, True):
+        assert sent["start", dead] == sent["old", dead]
+        assert sent["neighbour", dead] - sent["old", dead] == (0 if dead else 2 * model)
+    np.testing.assert_array_equal(params["neighbour", True], params["old", True])
+    with pytest.raises(
+        ValueError, match="holds must be 'old', got 'start': over this channel neighbours go on"
+    ):
+        simulate(
+            push_sum(), average(np.eye(N)), tp.ring(N), channel=running_sums(), rounds=2,
+            faults=faults.node_loss(0.2, 0.0, 2.0, holds="start"),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("attack", [attacks.nan(), attacks.infinity()], ids=["nan", "infinity"])
+def test_who_is_not_heard_is_not_read(attack):
+    """No link works, or the liars are gone: what they say never meets an honest model, not even times zero."""
+    first = attacks.at(nodes=(0,))
+    gone = faults.node_loss(0.1, 0.0, by="degree")  # of a complete graph the first
+    for fault in (faults.link_loss(1.0), gone):
+        result = simulate(
+            dsgd(0.1), PROBLEM, tp.complete(N), faults=fault, attack=attack, byzantine=first, rounds=3
+        )
+        assert result.rows[-1]["diverged"] == -1 and np.isfinite(result.rows[-1]["objective"])
 
 
 def test_chains_of_two_states_have_the_shares_and_lengths_they_should():
