@@ -199,6 +199,7 @@ def reproduce(
         console.print(table)
         return
     run_paper = papers.load(name)
+    path = plots.check_picture(out or Path("runs") / "reproduce" / f"{name}{'_slow' if slow else ''}.png")
     experiment.use_compilation_cache()
     with errors.status(f"{name}: running"):
         made = run_paper(slow=slow)
@@ -216,7 +217,6 @@ def reproduce(
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(made.rows(), indent=2, ensure_ascii=False) + "\n")
-    path = out or Path("runs") / "reproduce" / f"{name}{'_slow' if slow else ''}.png"
     plots.save(made.figure, path)
     console.print(str(path), highlight=False)
 

@@ -24,7 +24,7 @@ from dlax.plots.heat import heat_map
 from dlax.plots.lines import accuracy_against_bits, accuracy_against_time, consensus, learning_curves
 from dlax.plots.nodes import accuracy_per_node, partition
 from dlax.plots.panels import available, panel
-from dlax.plots.style import COLOURS, DASHES, MARKERS, blank, frame, plain_log, save
+from dlax.plots.style import COLOURS, DASHES, MARKERS, blank, check_picture, frame, plain_log, save
 from dlax.plots.topology import topology_picture
 from dlax.results import Result
 
@@ -54,6 +54,7 @@ __all__ = [
     "accuracy_per_node",
     "available",
     "blank",
+    "check_picture",
     "consensus",
     "curves",
     "factor_curves",

@@ -70,6 +70,18 @@ def count(counts: Sequence[int], noun: str) -> str:
     return f"{low} to {high} {noun}s" if low < high else f"{low} {noun}{'' if low == 1 else 's'}"
 
 
+def check_picture(path: str | os.PathLike[str]) -> Path:
+    """The path, whose ending is a format of pictures: one of jpg, pdf, png, svg and webp.
+
+    Raises:
+      ValueError: if it is not.
+    """
+    path = Path(path)
+    if path.suffix.lower().removeprefix(".") not in _FORMATS:
+        raise ValueError(f"{path.name}: pictures are {', '.join(_FORMATS)}, got the ending {path.suffix!r}")
+    return path
+
+
 def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 200) -> Path:
     """Write a figure to a file, in one step: a reader never sees half of it.
 
@@ -84,14 +96,11 @@ def save(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 200) -> Pat
     Raises:
       ValueError: if the ending is not a format.
     """
-    path = Path(path)
-    ending = path.suffix.lower().removeprefix(".")
-    if ending not in _FORMATS:
-        raise ValueError(f"{path.name}: pictures are {', '.join(_FORMATS)}, got the ending {path.suffix!r}")
+    path = check_picture(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        figure.savefig(draft, format=ending, dpi=dpi)
+        figure.savefig(draft, format=path.suffix.lower().removeprefix("."), dpi=dpi)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
