@@ -52,7 +52,8 @@ class _Clock(pydantic.BaseModel):
     slowdown: float = pydantic.Field(default=5.0, gt=0, description="how many times as long stragglers take")
     barrier: Barrier = pydantic.Field(default="all", description="whom a node waits for")
     speeds: str | None = pydantic.Field(
-        default=None, description="a table of each node's time for a gradient, columns node and seconds"
+        default=None,
+        description="a table of each node's time for a gradient, columns node and seconds, and round if it varies",
     )
 
 

@@ -72,7 +72,9 @@ def read_table(path: str, who: str, columns: tuple[str, ...]) -> "pd.DataFrame":
     if not Path(path).is_file():
         raise ValueError(f"{who}: path: there is no file {path!r}")
     try:
-        table = pd.read_parquet(path) if path.endswith(".parquet") else pd.read_csv(path)
+        # From pandas 3 on every bit is kept by default, and the option is no more.
+        exact: Any = {"float_precision": "round_trip"} if pd.__version__ < "3" else {}
+        table = pd.read_parquet(path) if path.endswith(".parquet") else pd.read_csv(path, **exact)
     except ImportError:
         raise ValueError(
             f'{who}: parquet files need the extra "traffic": pip install "dlax[traffic]"'

@@ -1,5 +1,7 @@
 """Simulated time: the loop over nodes that wait for one another; what varies; what is refused."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ from dlax import faults, sampling
 from dlax import topology as tp
 from dlax.algorithms import dsgd, fedavg
 from dlax.problems import average, quadratic
-from dlax.simulate import Clock, simulate
+from dlax.simulate import Clock, record_speeds, simulate, speeds
 from dlax.simulate.pace import pace_of, work_time
 
 pytestmark = pytest.mark.usefixtures("strict_ranks")
@@ -151,6 +153,90 @@ def test_a_config_reads_speeds_and_resumes(tmp_path):
     assert steady.rows[-1]["time"] == 8 * N
 
 
+DRAWN = {
+    "even": Clock(0.7, 0.3, 500.0),
+    "stragglers": Clock(OWN, 0.3, stragglers=0.5, slowdown=3.3),
+    "log-normal": Clock(OWN, EDGES, OWN * 300, "log_normal", 0.8, 0.3, barrier="neighbours"),
+    "exponential": Clock(1.3, law="exponential"),
+    "normal": Clock(OWN, 0.1, 333.0, law="normal", barrier="neighbours"),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_what_a_clock_drew_replays_a_run_bit_for_bit(tmp_path, name):
+    """70 rounds: more than are drawn at once; blocks of 7 begin anywhere among them; three gradients a round."""
+    clock, path = DRAWN[name], str(tmp_path / "speeds.csv")
+    table = record_speeds(clock, N, rounds=70, seed=3)
+    assert ("round" in table) == (clock.law != "constant")
+    table.sample(frac=1, random_state=0).to_csv(path, index=False)  # in any order
+
+    def run(clock):
+        result = simulate(
+            partial(dsgd, local_steps=3), PROBLEM, tp.star(N), rounds=70, eval_every=7, clock=clock, seeds=[3],
+            hyper={"lr": 0.1},
+        )  # fmt: skip
+        return [row["time"] for row in result.rows]
+
+    read = speeds(path, N)
+    again = Clock(read, clock.latency, clock.bandwidth, barrier=clock.barrier)
+    assert run(clock) == run(again)
+    once_more = record_speeds(again, N, rounds=70)
+    assert once_more.equals(table) and len(np.unique(read)) > 1 - (name == "even")
+
+
+def test_what_a_clock_drew_replays_cohorts_and_double_precision(tmp_path):
+    clock, path = Clock(OWN, law="log_normal", stragglers=0.3), str(tmp_path / "speeds.csv")
+    record_speeds(clock, N, rounds=ROUNDS, precision="float64").to_csv(path, index=False)
+
+    def run(clock):
+        result = simulate(
+            fedavg(0.1, local_steps=K), PROBLEM, cohort=sampling.uniform(size=3), rounds=ROUNDS, eval_every=1,
+            clock=clock, precision="float64",
+        )  # fmt: skip
+        return [row["time"] for row in result.rows]
+
+    assert run(clock) == run(Clock(speeds(path, N)))
+
+
+def test_speeds_by_round_start_again_and_come_from_a_config(tmp_path):
+    path = tmp_path / "speeds.csv"
+    rows = [f"{t},{i},{1 + t + i}" for t in range(3) for i in range(N)]
+    path.write_text("\n".join(["round,node,seconds", *rows]) + "\n")
+    config = {
+        "nodes": N, "problem": "quadratic", "topology": "ring", "algorithm": "dsgd", "rounds": 7, "eval_every": 1,
+        "clock": {"speeds": str(path), "gradient": 2.0},
+    }  # fmt: skip
+    passed = np.diff([row["time"] for row in dlax.run(config).rows])
+    np.testing.assert_allclose(passed, [2.0 * (N + t % 3) for t in range(7)])
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["0,0,1", "0,1,x"], "row 2: seconds must be a finite number, at least 0, got x"),
+        (["0,0,1", "0,1,-2"], "row 2: seconds must be a finite number, at least 0, got -2"),
+        (["0,0,1", "0,1,inf"], "row 2: seconds must be a finite number, at least 0, got inf"),
+        (["0,0,1", "0,2,1"], "row 2: node must be a whole number from 0 to 1, got 2"),
+        (["0,0.5,1", "0,1,1"], r"row 1: node must be a whole number from 0 to 1, got 0\.5"),
+        (["0,0,1", "-1,1,1"], "row 2: round must be a whole number, at least 0, got -1"),
+        (["0,0,1", "1,1,1"], "every node from 0 to 1 once in every round from 0 to 1, got 2 rows"),
+        ([], "every node from 0 to 1 once in every round from 0 to 0, got 0 rows"),
+    ],
+)
+def test_mistakes_in_a_table_of_speeds(tmp_path, rows, message):
+    path = tmp_path / "speeds.csv"
+    path.write_text("\n".join(["round,node,seconds", *rows]) + "\n")
+    with pytest.raises(ValueError, match=f"clock.speeds: {path}: .*{message}"):
+        speeds(str(path), 2)
+
+
+def test_a_record_needs_a_round_and_a_clock_that_fits():
+    with pytest.raises(ValueError, match="record_speeds: rounds must be at least 1, got 0"):
+        record_speeds(Clock(), 2, rounds=0)
+    with pytest.raises(ValueError, match=r"clock.gradient: expected a number or an array \[2\]"):
+        record_speeds(Clock(OWN), 2, rounds=1)
+
+
 @pytest.mark.parametrize(
     ("clock", "message"),
     [
@@ -169,7 +255,10 @@ def test_mistakes_in_a_config(clock, message):
 @pytest.mark.parametrize(
     ("clock", "message"),
     [
-        (Clock(gradient=np.ones(3)), r"clock.gradient: expected a number or an array \[8\], got \[3\]"),
+        (
+            Clock(gradient=np.ones(3)),
+            r"clock.gradient: expected a number or an array \[8\] or \[T, 8\], got \[3\]",
+        ),
         (Clock(latency=-1.0), "clock.latency: must be at least 0, got -1"),
         (Clock(bandwidth=0.0), "clock.bandwidth: must be positive, got 0"),
         (Clock(barrier="some"), "clock.barrier: must be one of all, neighbours, got 'some'"),

@@ -6,7 +6,7 @@ Times are medians of interleaved repetitions in one process, reported as ratios,
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from dlax.bench import cohorts, engine, events, graphs, kernels, rivals, robust
+from dlax.bench import clocks, cohorts, engine, events, graphs, kernels, rivals, robust
 from dlax.registry import suggest
 
 GROUPS: dict[str, Callable[[bool], Iterator[dict[str, Any]]]] = {
@@ -16,6 +16,7 @@ GROUPS: dict[str, Callable[[bool], Iterator[dict[str, Any]]]] = {
     "events": events.rows,
     "robust": robust.rows,
     "cohorts": cohorts.rows,
+    "clocks": clocks.rows,
     "torch": rivals.rows,
 }
 

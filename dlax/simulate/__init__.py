@@ -7,7 +7,7 @@ from typing import Any
 from dlax.results import Result
 from dlax.simulate.cohorts import run_cohorts
 from dlax.simulate.events import run_events
-from dlax.simulate.pace import Clock
+from dlax.simulate.pace import Clock, record_speeds, speeds
 from dlax.simulate.rounds import Snapshot, run_rounds, simulate
 from dlax.simulate.served import run_served, serve
 from dlax.simulate.streams import STREAMS, stream
@@ -18,12 +18,14 @@ __all__ = [
     "Clock",
     "Snapshot",
     "Unrolled",
+    "record_speeds",
     "run_cohorts",
     "run_events",
     "run_rounds",
     "run_served",
     "serve",
     "simulate",
+    "speeds",
     "stream",
     "unroll",
 ]

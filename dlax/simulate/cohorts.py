@@ -128,7 +128,7 @@ class CohortProgram:
         pieces = self.build(hyper)
         server = self._server(pieces)
 
-        def step(t: jax.Array, state: Any, beside: Beside) -> tuple[Any, Beside, Info]:
+        def step(t: jax.Array, state: Any, beside: Beside, _: None) -> tuple[Any, Beside, Info]:
             awake, memory = None, beside.faults
             if pieces.faults is not None:
                 outage, memory = pieces.faults.step(memory, self._site(t, key, arrays))

@@ -13,7 +13,7 @@ from dlax import mixing, tree
 from dlax.channel import attacked
 from dlax.channel.attacked import where_rows
 from dlax.simulate import outages
-from dlax.simulate.pace import EVEN, Pace, elapsed
+from dlax.simulate.pace import EVEN, Pace, elapsed, links_of, rounds_ahead, times_ahead
 from dlax.simulate.streams import fault_key, round_key, stream
 from dlax.types import (
     Channel,
@@ -268,7 +268,15 @@ class Program:
                 return Outage(), memory
             return pieces.faults.step(memory, self._site(pieces.faults, t, key, arrays))
 
-        def step(t: jax.Array, state: Any, beside: Beside) -> tuple[Any, Beside, Info]:
+        def links(t: jax.Array) -> tuple[jax.Array, jax.Array] | None:
+            return links_of(self.pace, arrays.clock, lambda: self._network(t, key, arrays).table())
+
+        same = links(start) if self.plan.order == "fixed" else None  # in every round: found once
+
+        def ahead(first: jax.Array) -> jax.Array:
+            return times_ahead(self.pace, arrays.clock, first, key, self.plan.n)
+
+        def step(t: jax.Array, state: Any, beside: Beside, seconds: Any) -> tuple[Any, Beside, Info]:
             outage, memory = fail(beside.faults, t)
             state, info, active = self._advance(pieces, t, state, key, arrays, outage)
             if pieces.faults is not None and pieces.faults.after is not None:
@@ -277,12 +285,12 @@ class Program:
                 memory = pieces.faults.after(memory, awake, work, info["bits"])
             lag, clock, bits = beside.lag, arrays.clock, info["bits"]
             if self.pace.even:
-                time = jnp.max(gradients_of(info)) * clock["gradient"] + clock["latency"]
-                time = time + jnp.max(bits) / clock["bandwidth"]
+                time = jnp.max(gradients_of(info)) * clock["gradient"]
+                time = time + jnp.max(bits) / clock["bandwidth"] + clock["latency"]
             else:
                 time, lag = elapsed(
-                    self.pace, clock, t, key, gradients_of(info), bits, active,
-                    lambda: self._network(t, key, arrays).table(), lag,
+                    self.pace, clock, seconds, gradients_of(info), bits, active,
+                    same if self.plan.order == "fixed" else links(t), lag,
                 )  # fmt: skip
             return state, Beside(memory, lag), _totals(info, time, arrays, outage.gone)
 
@@ -296,7 +304,10 @@ class Program:
                 metrics |= outages.by_component(index, linked, state.params, nodes, counted)
             return metrics, nodes
 
-        return block_of(start, stop, carry, step, lambda state: _honest(state.params, arrays), evaluate)
+        return block_of(
+            start, stop, carry, step, lambda state: _honest(state.params, arrays), evaluate,
+            None if self.pace.even else (rounds_ahead(self.plan.n), ahead),
+        )  # fmt: skip
 
     def _round(self, t: jax.Array, run_key: Key, pieces: Pieces, arrays: Arrays, outage: Outage) -> Round:
         key = round_key(run_key, t)
@@ -422,9 +433,10 @@ def block_of(
     start: jax.Array,
     stop: jax.Array,
     carry: Carry,
-    step: Callable[[jax.Array, Any, Any], tuple[Any, Any, Info]],
+    step: Callable[[jax.Array, Any, Any, Any], tuple[Any, Any, Info]],
     watched: Callable[[Any], Tree],
     evaluate: Callable[[Any, Any], tuple[Info, Info]],
+    ahead: tuple[int, Callable[[jax.Array], Tree]] | None = None,
 ) -> tuple[Carry, Info, Info]:
     """Rounds start, ..., stop − 1 and one evaluation; for one run of any clock that has rounds.
 
@@ -432,25 +444,30 @@ def block_of(
       start: `[]`, the first round.
       stop: `[]`, the round after the last.
       carry: the state before.
-      step: `(t, state, memory) -> (state, memory, totals)`; totals are `bits` of every sender, and numbers `[]`.
+      step: `(t, state, memory, given) -> (state, memory, totals)`; totals are `bits` of every sender, and numbers
+        `[]`.
       watched: `state -> what of it must stay finite`.
       evaluate: `(state, memory) -> (metrics [], metrics of every node)`.
+      ahead: (C, `first -> what rounds first, ..., first + C − 1 are given, [C, ...]`), for numbers that are cheaper
+        to draw for many rounds at once; None: `given` is None.
 
     Returns:
       The carry, the metrics of the block (sums for `bits` and `time`, means of what else the rounds report), and
       those of every node.
     """
+    many, draw = ahead or (1, lambda first: None)
 
-    def exact(t: jax.Array, state: Any, memory: Any) -> tuple[Any, Any, Info]:
-        state, memory, totals = step(t, state, memory)
+    def exact(t: jax.Array, state: Any, memory: Any, given: Tree) -> tuple[Any, Any, Info]:
+        mine = jax.tree.map(lambda leaf: leaf[t % many], given)
+        state, memory, totals = step(t, state, memory, mine)
         return state, memory, totals | {"bits": _split(totals["bits"])}
 
-    shapes = jax.eval_shape(lambda: exact(start, carry.state, carry.beside)[2])
+    shapes = jax.eval_shape(lambda: exact(start, carry.state, carry.beside, draw(start))[2])
     zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
 
-    def body(t: jax.Array, loop: tuple[Carry, Info, jax.Array]) -> tuple[Carry, Info, jax.Array]:
+    def body(t: jax.Array, loop: Any, given: Tree = None) -> tuple[Carry, Info, jax.Array]:
         (state, diverged, memory), sums, rest = loop
-        state, memory, totals = exact(t, state, memory)
+        state, memory, totals = exact(t, state, memory, given)
         first = (diverged < 0) & ~jnp.isfinite(totals.get("train_loss", 0.0))
         # Kahan's sum of time: what rounding took from it is added in the next round.
         before, more = sums["time"], totals["time"] - rest
@@ -459,8 +476,18 @@ def block_of(
         rest = (sums["time"] - before) - more
         return Carry(state, jnp.where(first, t, diverged), memory), sums, rest
 
+    def bodies(chunk: jax.Array, loop: Any) -> tuple[Carry, Info, jax.Array]:
+        first = chunk * many
+        given = draw(first)
+        low, high = jnp.maximum(start, first), jnp.minimum(stop, first + many)
+        return jax.lax.fori_loop(low, high, lambda t, loop: body(t, loop, given), loop)
+
     begin = (carry, zeros, jnp.zeros_like(zeros["time"]))
-    (state, diverged, memory), sums, _ = jax.lax.fori_loop(start, stop, body, begin)
+    if ahead is None:
+        looped = jax.lax.fori_loop(start, stop, body, begin)
+    else:
+        looped = jax.lax.fori_loop(start // many, -(-stop // many), bodies, begin)
+    (state, diverged, memory), sums, _ = looped
     broken = (diverged < 0) & ~tree.all_finite(watched(state))
     diverged = jnp.where(broken, stop, diverged)
     metrics, nodes = evaluate(state, memory)
