@@ -1,20 +1,28 @@
 """The protocol as a list of events: models arrive, are trained, and are averaged; nodes come, go and fall silent."""
 
 import heapq
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from dlax.modest import views as membership
+from dlax.modest.net import (
+    Book,
+    Net,
+    Plan,
+    check_ranges,
+    checked_bandwidth,
+    checked_latency,
+    checked_mask,
+    checked_plan,
+    checked_window,
+)
 from dlax.modest.order import order, search
-from dlax.modest.record import Record
+from dlax.modest.record import Record, empty
 from dlax.modest.views import View
 from dlax.schedulers.speeds import Seconds
 from dlax.schedulers.speeds import resolve as resolve_seconds
-
-SAFE = 10  # a window of 10 n/s loses a live node in one of 20,000 windows
 
 
 def modest(
@@ -39,8 +47,8 @@ def modest(
     responsive: np.ndarray | None = None,
     fails: np.ndarray | None = None,
     members: np.ndarray | None = None,
-    joins: Mapping[int, Sequence[int]] | None = None,
-    leaves: Mapping[int, Sequence[int]] | None = None,
+    joins: Plan | None = None,
+    leaves: Plan | None = None,
     key: int = 0,
     seed: int = 0,
 ) -> Record:
@@ -97,11 +105,49 @@ def modest(
       ValueError: if a number is out of range, shapes do not fit, or the window is so short that live nodes fall out
         of the views.
     """
-    net = _net(
-        n, rounds, size, aggregators, success, window, allow_eviction, server, compute, latency, bandwidth,
-        model_bytes, entry_bytes, ping_bytes, timeout, patience, least, responsive, fails, members, joins, leaves,
-        key, seed,
+    inf = np.inf
+    check_ranges(
+        n=(n, 1, inf), rounds=(rounds, 0, inf), size=(size, 1, n), aggregators=(aggregators, 1, n),
+        least=(least, 1, inf), timeout=(timeout, 0, inf), patience=(patience, 0, inf),
+        model_bytes=(model_bytes, 0, inf), entry_bytes=(entry_bytes, 0, inf), ping_bytes=(ping_bytes, 0, inf),
+        server=(0 if server is None else server, 0, n - 1),
     )  # fmt: skip
+    if not 0 < success <= 1:
+        raise ValueError(f"modest: success must be in (0, 1], got {success}")
+    speeds = resolve_seconds("modest", np.ones(n) if compute is None else compute)
+    if speeds.clients != n:
+        raise ValueError(f"modest: compute must be of {n} nodes, got {speeds.clients}")
+    joins, leaves = checked_plan("joins", joins, rounds, n), checked_plan("leaves", leaves, rounds, n)
+    new = np.isin(np.arange(n), [j for nodes in joins.values() for j in nodes])
+    views = membership.views(checked_mask("members", members, ~new, (n,)))
+    need = int(np.ceil(size * success - 1e-9))
+    net = Net(
+        rounds=rounds,
+        aggregators=aggregators,
+        need=need,
+        least=min(least, need),
+        window=checked_window(window, n, size, allow_eviction),
+        server=server,
+        seconds=speeds.seconds,
+        latency=checked_latency(latency, n),
+        bandwidth=checked_bandwidth(bandwidth, n),
+        message_bytes=model_bytes + (entry_bytes * n if server is None else 0.0),
+        ping_bytes=ping_bytes,
+        timeout=timeout,
+        patience=patience,
+        responsive=checked_mask("responsive", responsive, True, (rounds, n)),
+        fails=checked_mask("fails", fails, False, (rounds, n)),
+        joins=joins,
+        leaves=leaves,
+        rng=np.random.default_rng(seed),
+        views=views,
+        log=empty(order(n, rounds + 1, key=key), size, views),
+        alive=np.ones(n, bool),
+        newest=np.full(n, -1),
+        origin=np.zeros(n, int),
+        books=[Book()] * n,
+        pending=[[] for _ in range(n)],
+    )
     if rounds:
         _begin(net)
     while net.heap and net.log.aggregator[-1] < 0:
@@ -110,57 +156,12 @@ def modest(
     return net.log._replace(views=net.views)
 
 
-class _Book(NamedTuple):
-    """What an aggregator has of a round: models by trainer, each with the number of the θ it came from."""
-
-    round: int = -1
-    since: float = 0.0
-    models: dict[int, int] = {}  # noqa: RUF012  (that of the empty book is never written to)
-    done: bool = True
-
-
-@dataclass
-class _Net:
-    """A run in the making: the options, all nodes' state, and what is still to happen; thrown away at the end."""
-
-    rounds: int
-    aggregators: int
-    need: int
-    least: int
-    window: int
-    server: int | None
-    seconds: Callable[[int, int], float]
-    latency: np.ndarray
-    bandwidth: np.ndarray
-    message_bytes: float
-    ping_bytes: float
-    timeout: float
-    patience: float
-    responsive: np.ndarray
-    fails: np.ndarray
-    joins: Mapping[int, Sequence[int]]
-    leaves: Mapping[int, Sequence[int]]
-    rng: np.random.Generator
-    views: View
-    log: Record
-    alive: np.ndarray
-    newest: np.ndarray  # the last round that a node trained in
-    origin: np.ndarray  # the number of the model that it trains from
-    books: list[_Book]
-    pending: list[list[View]]  # what a node was told and has not passed on
-    row: int = -1
-    main: int = 0  # the number of the first θ of the row
-    numbers: dict[Any, int] = field(default_factory=dict)
-    heap: list[Any] = field(default_factory=list)
-    pushed: int = 0
-
-
-def _push(net: _Net, time: float, handle: Callable[..., None], *arguments: Any) -> None:
+def _push(net: Net, time: float, handle: Callable[..., None], *arguments: Any) -> None:
     net.pushed += 1  # of events at the same time the first to be foreseen comes first
     heapq.heappush(net.heap, (time, net.pushed, handle, arguments))
 
 
-def _begin(net: _Net) -> None:
+def _begin(net: Net) -> None:
     """Everybody knows the first sample and the first model; nobody pings, nothing is sent."""
     _advance(net, 0)
     known = net.alive & net.views.joined.any(axis=0)
@@ -169,7 +170,7 @@ def _begin(net: _Net) -> None:
         _train(net, 0.0, int(i), 0, 0, None)
 
 
-def _train(net: _Net, now: float, i: int, k: int, origin: int, view: View | None) -> None:
+def _train(net: Net, now: float, i: int, k: int, origin: int, view: View | None) -> None:
     """θᵏ is at node i: it trains if it has trained in no later round, and not yet in this one."""
     if not net.alive[i]:
         return
@@ -183,7 +184,7 @@ def _train(net: _Net, now: float, i: int, k: int, origin: int, view: View | None
     _push(net, now + net.seconds(i, k), _trained, i, k)
 
 
-def _trained(net: _Net, now: float, i: int, k: int) -> None:
+def _trained(net: Net, now: float, i: int, k: int) -> None:
     """Node i has trained, unless a newer round came in between."""
     if net.newest[i] != k or not net.alive[i] or net.fails[k, i]:
         return
@@ -194,7 +195,7 @@ def _trained(net: _Net, now: float, i: int, k: int) -> None:
     _send(net, now + wait, i, chosen, k, _receive, k + 1, i, int(net.origin[i]))
 
 
-def _receive(net: _Net, now: float, g: int, k: int, i: int, origin: int, view: View) -> None:
+def _receive(net: Net, now: float, g: int, k: int, i: int, origin: int, view: View) -> None:
     """Trainer i's model for θᵏ is at node g."""
     if not net.alive[g]:
         return
@@ -203,21 +204,21 @@ def _receive(net: _Net, now: float, g: int, k: int, i: int, origin: int, view: V
     if k < book.round or (k == book.round and book.done):
         return
     if k > book.round:
-        book = net.books[g] = _Book(k, now, {}, False)
+        book = net.books[g] = Book(k, now, {}, False)
         _push(net, now + net.patience, _tired, g, k)
     book.models[i] = origin
     if len(book.models) >= (net.least if now > book.since + net.patience else net.need):
         _aggregate(net, now, g)
 
 
-def _tired(net: _Net, now: float, g: int, k: int) -> None:
+def _tired(net: Net, now: float, g: int, k: int) -> None:
     """Node g has waited long enough for models for θᵏ."""
     book = net.books[g]
     if book.round == k and not book.done and len(book.models) >= net.least:
         _aggregate(net, now, g)
 
 
-def _aggregate(net: _Net, now: float, g: int) -> None:
+def _aggregate(net: Net, now: float, g: int) -> None:
     """Node g takes the mean, and looks for trainers."""
     book = net.books[g] = net.books[g]._replace(done=True)
     k, log = book.round, net.log
@@ -239,7 +240,7 @@ def _aggregate(net: _Net, now: float, g: int) -> None:
     _send(net, now + wait, g, chosen, k, _train, k, number)
 
 
-def _look(net: _Net, i: int, k: int, size: int, row: int, which: int) -> tuple[float, np.ndarray]:
+def _look(net: Net, i: int, k: int, size: int, row: int, which: int) -> tuple[float, np.ndarray]:
     """Node i pings down the order of round k, by its own view; all who answer have heard of one another."""
     own, log = _of(net.views, i), net.log
     candidates = membership.candidates(own, k, net.window)
@@ -262,7 +263,7 @@ def _look(net: _Net, i: int, k: int, size: int, row: int, which: int) -> tuple[f
 
 
 def _send(
-    net: _Net, now: float, i: int, to: np.ndarray, row: int, handle: Callable[..., None], *message: Any
+    net: Net, now: float, i: int, to: np.ndarray, row: int, handle: Callable[..., None], *message: Any
 ) -> None:
     """A model goes out, and with it the view, in which is now what the node was told."""
     for told in net.pending[i]:
@@ -276,7 +277,7 @@ def _send(
         _push(net, sent + net.latency[j, i], handle, int(j), *message, view)
 
 
-def _advance(net: _Net, k: int) -> None:
+def _advance(net: Net, k: int) -> None:
     """Row k begins to hold: who is dead, who joins, who leaves."""
     net.row = k
     if k == net.rounds:
@@ -296,13 +297,13 @@ def _advance(net: _Net, k: int) -> None:
     net.alive = net.responsive[k] & net.views.joined.diagonal()
 
 
-def _tell(net: _Net, j: int) -> np.ndarray:
+def _tell(net: Net, j: int) -> np.ndarray:
     """Up to s random members whom node j tells."""
     others = np.flatnonzero(net.alive & (np.arange(len(net.alive)) != j))
     return net.rng.choice(others, min(net.log.size, len(others)), replace=False)
 
 
-def _entry(net: _Net, j: int) -> View:
+def _entry(net: Net, j: int) -> View:
     """A view that knows of nobody but node j, what j says of itself."""
     n = len(net.alive)
     entry = View(np.full(n, -1, np.int32), np.zeros(n, np.int32), np.zeros(n, bool))
@@ -315,112 +316,15 @@ def _of(views: View, i: int) -> View:
     return View(*(part[i] for part in views))
 
 
-def _put(net: _Net, i: int, view: View) -> None:
+def _put(net: Net, i: int, view: View) -> None:
     for part, new in zip(net.views, view, strict=True):
         part[i] = new
 
 
-def _hear(net: _Net, i: int, view: View) -> None:
+def _hear(net: Net, i: int, view: View) -> None:
     _put(net, i, membership.merge(_of(net.views, i), view))
 
 
-def _active(net: _Net, i: int, nodes: np.ndarray, k: int) -> None:
+def _active(net: Net, i: int, nodes: np.ndarray, k: int) -> None:
     """Node i learns that these were active in round k."""
     net.views.last_active[i, nodes] = np.maximum(net.views.last_active[i, nodes], k)
-
-
-def _net(
-    n: int, rounds: int, size: int, aggregators: int, success: float, window: int | None, allow_eviction: bool,
-    server: int | None, compute: Seconds | None, latency: Any, bandwidth: Any, model_bytes: float,
-    entry_bytes: float, ping_bytes: float, timeout: float, patience: float, least: int, responsive: Any,
-    fails: Any, members: Any, joins: Any, leaves: Any, key: int, seed: int,
-) -> _Net:  # fmt: skip
-    """All nodes before the start; refuses what makes no sense."""
-    for name, value, low, high in (
-        ("n", n, 1, np.inf), ("rounds", rounds, 0, np.inf), ("size", size, 1, n),
-        ("aggregators", aggregators, 1, n), ("least", least, 1, np.inf), ("timeout", timeout, 0, np.inf),
-        ("patience", patience, 0, np.inf), ("model_bytes", model_bytes, 0, np.inf),
-        ("entry_bytes", entry_bytes, 0, np.inf), ("ping_bytes", ping_bytes, 0, np.inf),
-        ("server", 0 if server is None else server, 0, n - 1),
-    ):  # fmt: skip
-        if not low <= value <= high:
-            raise ValueError(f"modest: {name} must be in {low} ... {high}, got {value}")
-    if not 0 < success <= 1:
-        raise ValueError(f"modest: success must be in (0, 1], got {success}")
-    short = SAFE * n / size
-    window = int(np.ceil(short)) if window is None else window
-    if window < 1 or (window < short and not allow_eviction):
-        raise ValueError(
-            f"modest: window must be at least 10 n/s = {short:g} rounds, or live nodes fall out of all views, got "
-            f"{window}; allow_eviction takes it nevertheless"
-        )
-    speeds = resolve_seconds("modest", np.ones(n) if compute is None else compute)
-    if speeds.clients != n:
-        raise ValueError(f"modest: compute must be of {n} nodes, got {speeds.clients}")
-    late, wide = np.asarray(latency, float), np.asarray(bandwidth, float)
-    if late.shape not in ((), (n, n)) or not ((late >= 0) & np.isfinite(late)).all():
-        raise ValueError(f"modest: latency must be a number or [{n}, {n}], at least 0, got {late.shape}")
-    if wide.shape not in ((), (n,)) or not (wide > 0).all():
-        raise ValueError(f"modest: bandwidth must be a number or [{n}], positive, got {wide.shape}")
-    late = np.broadcast_to(late, (n, n)) * ~np.eye(n, dtype=bool)
-    masks = {"responsive": (responsive, True, (rounds, n)), "fails": (fails, False, (rounds, n))}
-    named = np.zeros(n, bool)
-    for what, plan in (("joins", joins or {}), ("leaves", leaves or {})):
-        for k, nodes in plan.items():
-            if not 0 <= k < max(rounds, 1) or any(not 0 <= j < n for j in nodes):
-                raise ValueError(f"modest: {what} must name rounds below {rounds} and nodes below {n}")
-            named[list(nodes)] |= what == "joins"
-    made = {}
-    for what, (mask, usual, shape) in (masks | {"members": (members, ~named, (n,))}).items():
-        given = np.broadcast_to(usual, shape) if mask is None else np.asarray(mask)
-        if given.shape != shape or given.dtype != bool:
-            raise ValueError(
-                f"modest: {what} must be bool {list(shape)}, got {given.dtype} {list(given.shape)}"
-            )
-        made[what] = given
-    need = int(np.ceil(size * success - 1e-9))
-    two, one = (rounds, 2), rounds
-    log = Record(
-        size=size,
-        ranking=order(n, rounds + 1, key=key),
-        trained=np.zeros((rounds, n), bool),
-        counted=np.zeros((rounds, n), bool),
-        aggregator=np.full(one, -1, np.int32),
-        end=np.full(one, np.nan),
-        asked=np.zeros(two, np.int32),
-        unanswered=np.zeros(two, np.int32),
-        searches=np.zeros(two, np.int32),
-        transfers=np.zeros(one, np.int32),
-        bytes=np.zeros(one),
-        candidates=np.full(one, -1, np.int32),
-        evicted=np.zeros(one, np.int32),
-        split=np.zeros(one, bool),
-        views=membership.views(made["members"]),
-    )
-    return _Net(
-        rounds=rounds,
-        aggregators=aggregators,
-        need=need,
-        least=min(least, need),
-        window=window,
-        server=server,
-        seconds=speeds.seconds,
-        latency=late,
-        bandwidth=np.broadcast_to(wide, (n,)),
-        message_bytes=model_bytes + (entry_bytes * n if server is None else 0.0),
-        ping_bytes=ping_bytes,
-        timeout=timeout,
-        patience=patience,
-        responsive=made["responsive"],
-        fails=made["fails"],
-        joins=joins or {},
-        leaves=leaves or {},
-        rng=np.random.default_rng(seed),
-        views=log.views,
-        log=log,
-        alive=np.ones(n, bool),
-        newest=np.full(n, -1),
-        origin=np.zeros(n, int),
-        books=[_Book()] * n,
-        pending=[[] for _ in range(n)],
-    )

@@ -105,3 +105,25 @@ class Record(NamedTuple):
             "candidates": self.candidates,
             "evicted": self.evicted,
         })  # fmt: skip
+
+
+def empty(ranking: np.ndarray, size: int, views: View) -> Record:
+    """The record before the start; it is written to as things happen."""
+    rounds, n = len(ranking) - 1, ranking.shape[1]
+    return Record(
+        size=size,
+        ranking=ranking,
+        trained=np.zeros((rounds, n), bool),
+        counted=np.zeros((rounds, n), bool),
+        aggregator=np.full(rounds, -1, np.int32),
+        end=np.full(rounds, np.nan),
+        asked=np.zeros((rounds, 2), np.int32),
+        unanswered=np.zeros((rounds, 2), np.int32),
+        searches=np.zeros((rounds, 2), np.int32),
+        transfers=np.zeros(rounds, np.int32),
+        bytes=np.zeros(rounds),
+        candidates=np.full(rounds, -1, np.int32),
+        evicted=np.zeros(rounds, np.int32),
+        split=np.zeros(rounds, bool),
+        views=views,
+    )
