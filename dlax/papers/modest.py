@@ -20,9 +20,12 @@ The crash. The 80 nodes fall silent at the start of round 50, and the aggregator
 a = 1 nobody else has its models, so the protocol stalls if it is, which a row counts. The survivors then pick the
 very samples they would if they had known, so that accuracies are equal to the last digit: pings cost time alone.
 
-What does not hold, and what was tried. Where all nodes are about as fast, D-PSGD takes less time: its round is one
-transfer, MoDeST's two and two searches, and it needs about as many rounds. Where speeds are exponential its round
-waits for the slowest of a hundred nodes, and MoDeST's for the slowest of ten.
+What does not hold, and what was tried. Where all nodes are about as fast, D-PSGD takes less time, 0.93 of MoDeST's on
+digits and 0.51 on Fashion-MNIST: its round is one transfer, MoDeST's two and two searches, and there it needs fewer
+rounds. With exponential speeds its round waits for the slowest of a hundred nodes and MoDeST's for the slowest of
+ten: 1.8 on digits, but 1.06 on Fashion-MNIST, where ten models share an aggregator's 10 Mbit/s. Plexus's own sf = 0.8
+and its traces of devices were not tried. The more accuracy is asked for, the more bytes MoDeST saves: at the lower of
+two targets D-PSGD's mean of all nodes is ahead in rounds.
 """
 
 from dataclasses import dataclass

@@ -12,7 +12,11 @@ from dlax.simulate import Clock, simulate
 
 pytestmark = pytest.mark.xdist_group("modest")  # one run of the paper serves all tests here
 
-FAILING = ["seconds to {} %, D-PSGD by MoDeST, all about as fast (Plexus: 1.2 to 8.3)"]
+FAILING = ["seconds to 93 %, D-PSGD by MoDeST, all about as fast (Plexus: 1.2 to 8.3)"]
+FAILING_SLOW = [
+    "seconds to 80 %, D-PSGD by MoDeST, all about as fast (Plexus: 1.2 to 8.3)",
+    "seconds to 80 %, D-PSGD by MoDeST, exponential speeds (Plexus: 1.2 to 8.3)",
+]
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +25,7 @@ def made():
 
 
 def test_verdicts_are_as_they_are(made):
-    assert made.claims.failing == [claim.format(93) for claim in FAILING]
+    assert made.claims.failing == FAILING
     assert len(made.rows()) == 36
 
 
@@ -89,4 +93,4 @@ def test_seconds_of_peers_are_the_clocks():
 @pytest.mark.slow
 def test_the_slow_version(images):
     made = reproduce("modest", slow=True)
-    assert made.claims.failing == [claim.format(80) for claim in FAILING]
+    assert made.claims.failing == FAILING_SLOW
