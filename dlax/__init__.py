@@ -36,6 +36,7 @@ _MODULES = (
     "faults",
     "mixing",
     "models",
+    "modest",
     "papers",
     "plots",
     "problems",

@@ -117,12 +117,56 @@ def hashed(*, size: int = 10) -> Sampling:
     return Sampling(draw, size, _every_client)
 
 
-def mix32(a: jax.Array, b: jax.Array) -> jax.Array:
-    """A 32-bit hash of two numbers, uint32: rounds of multiplication and shifts, each of which is one to one."""
-    h = a * jnp.uint32(0x9E3779B1) ^ (b + jnp.uint32(0x7F4A7C15)) * jnp.uint32(0x85EBCA6B)
+def scheduled(clients: np.ndarray, present: np.ndarray | None = None) -> Sampling:
+    """The cohorts of a table, row t in round t: made beforehand, by a protocol such as `dlax.modest` or by hand.
+
+    Tables of one shape share a compiled program. No registry names it, for no config can hold a table.
+
+    Args:
+      clients: `[T, s]` whole numbers, in a row all different.
+      present: `[T, s]` bool, who of a cohort is counted; None: all. Whoever is not keeps its state. In a round in
+        which nobody is, nothing happens.
+
+    Raises:
+      ValueError: if shapes do not fit or a client is twice in a row; in a run, if there are fewer rows than rounds,
+        or no such client.
+    """
+    table = np.asarray(clients)
+    if table.ndim != 2 or table.size == 0 or not np.issubdtype(table.dtype, np.integer):
+        raise ValueError(
+            f"scheduled: clients must be whole numbers [T, s], got {table.dtype} {list(table.shape)}"
+        )
+    if (np.diff(np.sort(table, axis=1), axis=1) == 0).any():
+        raise ValueError("scheduled: the clients of a row must be all different")
+    there = None if present is None else np.asarray(present)
+    if there is not None and (there.shape != table.shape or there.dtype != bool):
+        raise ValueError(f"scheduled: present must be bool {list(table.shape)}, got {list(there.shape)}")
+
+    def prepare(problem: Problem) -> dict[str, np.ndarray]:
+        if table.min() < 0 or table.max() >= problem.n:
+            raise ValueError(f"scheduled: clients must be in 0 ... {problem.n - 1}, got up to {table.max()}")
+        rows = {"clients": table.astype(np.int32)}
+        return rows if there is None else rows | {"present": there}
+
+    return Sampling(_row, table.shape[1], prepare, whole=there is None, rounds=len(table))
+
+
+def _row(arrays: Any, t: jax.Array, key: Key, awake: jax.Array | None) -> Draw:
+    """Row t of a table."""
+    clients = arrays["clients"][t]
+    present = arrays["present"][t] if "present" in arrays else jnp.ones(len(clients), bool)
+    return Draw(clients, present & _among(awake, clients))
+
+
+def mix32(a: Any, b: Any) -> Any:
+    """A 32-bit hash of two uint32 arrays: rounds of multiplication and shifts, each of which is one to one.
+
+    Of NumPy arrays it is NumPy's, so that the host and a compiled run agree on it.
+    """
+    h = a * np.uint32(0x9E3779B1) ^ (b + np.uint32(0x7F4A7C15)) * np.uint32(0x85EBCA6B)
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
-        h = (h ^ (h >> shift)) * jnp.uint32(factor)
-    return h ^ (h >> 16)
+        h = (h ^ (h >> np.uint32(shift))) * np.uint32(factor)
+    return h ^ (h >> np.uint32(16))
 
 
 def subset(key: Key, n: int, size: int) -> jax.Array:

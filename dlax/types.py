@@ -412,11 +412,15 @@ class Sampling(NamedTuple):
       draw: `(arrays, t, key, awake [N] or None) -> (clients [s] int32, present [s] bool)`, all different.
       size: s.
       prepare: `problem -> arrays`, NumPy, on the host; raises `ValueError` where the two do not fit.
+      whole: whether all of a cohort are present where nobody sleeps.
+      rounds: how many rounds it knows the cohorts of; None: of all.
     """
 
     draw: Callable[[Any, jax.Array, Key, jax.Array | None], tuple[jax.Array, jax.Array]]
     size: int
     prepare: Callable[["Problem"], Any]
+    whole: bool = True
+    rounds: int | None = None
 
 
 class Problem(NamedTuple):

@@ -21,7 +21,7 @@ LAYERS = [
     {"tree", "compress", "robust", "topology", "data", "models", "optimizers", "tables"},
     {"attacks"},
     {"mixing", "channel", "problems", "timing", "schedulers", "flatness", "sampling"},
-    {"algorithms"},
+    {"algorithms", "modest"},
     {"simulate", "results", "claims"},
     {"faults"},
     {"registry", "theory"},

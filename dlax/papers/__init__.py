@@ -67,6 +67,7 @@ PAPERS: dict[str, str] = {
     "fedamd": "some clients of a round keep gradients, the others walk along the mean of all that were kept",
     "fedcompass": "a server hands out local steps by speed, so that clients arrive, and are averaged, in groups",
     "flag_aggregator": "unit gradients projected on the subspace that explains most of them best",
+    "modest": "every node works out for itself who trains next: samples without a server, most nodes idle",
     "monna": "momentum and nearest-neighbour averaging against Byzantine peers",
     "network_lasso": "one-class SVMs of neighbouring road regions, coupled by a network lasso",
     "pccl_diloco": "DiLoCo and its late and streamed forms, over rings of peers that come and go",

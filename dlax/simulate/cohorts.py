@@ -136,6 +136,8 @@ class CohortProgram:
                 awake = functools.reduce(jnp.logical_and, masks) if masks else None
             draw_key = stream(round_key(key, t), "graph")
             clients, present = self.sampling.draw(arrays.tables, t, draw_key, awake)
+            some_absent = awake is not None or not self.sampling.whole
+            there = present if some_absent else None
             size = len(clients)
             rows = state._replace(**{
                 name: (
@@ -145,9 +147,9 @@ class CohortProgram:
                 )
                 for name, value in state._asdict().items()
             })  # fmt: skip
-            round = self._round(t, key, pieces, arrays, clients, None if awake is None else present)
+            round = self._round(t, key, pieces, arrays, clients, there)
             new, info = pieces.algorithm.step(rows, round)
-            if awake is not None:
+            if there is not None:
                 new = tree.where_nodes(present, new, rows)
             some = jnp.argmax(present)  # the server's fields are the same in every row that took part
             state = state._replace(**{
@@ -165,7 +167,6 @@ class CohortProgram:
             if pieces.faults is not None and pieces.faults.after is not None:
                 work = jnp.broadcast_to(gradients_of(info), (size,))
                 memory = pieces.faults.after(memory, *self._spread(clients, present, work, info["bits"]))
-            there = None if awake is None else present
             time = work_time(self.pace, arrays.clock, t, key, clients, gradients_of(info))
             totals = self._totals(info, time, clients, arrays, there, present)
             return state, Beside(memory), totals
@@ -289,6 +290,11 @@ class CohortProgram:
         )
 
 
+def _prepared(problem: Problem) -> Any:
+    """In place of what a sampling prepares, which is no part of a program."""
+    raise NotImplementedError
+
+
 def star_of(size: int, present: jax.Array | None, key: Key, dtype: Any) -> Network:
     """The cohort as a channel sees it: everybody's message comes back as the mean over those present."""
     count = jnp.asarray(size, dtype) if present is None else jnp.sum(present).astype(dtype)
@@ -378,6 +384,8 @@ def run_cohorts(
         raise ValueError("simulate: seeds must name at least one seed")
     if sampling.size > problem.n:
         raise ValueError(f"cohort: size must be at most the {problem.n} clients, got {sampling.size}")
+    if sampling.rounds is not None and rounds > sampling.rounds:
+        raise ValueError(f"cohort: rounds must be at most the {sampling.rounds} of the table, got {rounds}")
     with jax.enable_x64(precision == "float64"):
         dtype = np.float64 if precision == "float64" else np.float32
         pieces = build({name: jnp.asarray(each[0], dtype) for name, each in hyper.items()})
@@ -391,7 +399,12 @@ def run_cohorts(
             prepared = pieces.faults.prepare(Crowd(problem.n))
             arrays = arrays._replace(faults=jax.tree.map(jnp.asarray, prepared))
         program = CohortProgram(
-            build, functions(problem), sampling, problem.n, choose_execution(execution, problem), pace
+            build,
+            functions(problem),
+            sampling._replace(prepare=_prepared, rounds=None),  # tables of one shape share a program
+            problem.n,
+            choose_execution(execution, problem),
+            pace,
         )
         runs, keys, values = runs_of(seeds, hyper, dtype)
         columns = set(hyper if swept is None else swept) | {"seed"}
