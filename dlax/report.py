@@ -113,10 +113,10 @@ def summary(results: Result | Sequence[Result]) -> pd.DataFrame:
 
     Returns:
       One row a result and swept value. Columns: `result`; the swept paths; `seeds`; `diverged`, how many of
-      them did; `rounds`; of the accuracies, `test_loss_mean`, `bits_per_character_mean`, `suboptimality`, `distance`,
-      `objective`, `grad_norm` and `consensus` those that any result has, NaN where it has none; `accuracy_mean_std`, over
-      seeds (ddof 1, NaN for one seed); `megabytes_node` (8e6 bits); `seconds_compile` and `seconds_run`, of
-      the whole result.
+      them did; `rounds`; of the accuracies, `test_loss_mean`, `bits_per_character_mean`, `suboptimality`,
+      `distance`, `objective`, `grad_norm` and `consensus` those that any result has, NaN where it has none;
+      `accuracy_mean_std`, over seeds (ddof 1, NaN for one seed); `megabytes_node` (8e6 bits); `seconds_compile`
+      and `seconds_run`, of the whole result.
 
     Raises:
       ValueError: if there is no result, or one has no rows.
