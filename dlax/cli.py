@@ -22,6 +22,7 @@ _SUMMARY = {
     "accuracy_mean": "accuracy",
     "accuracy_worst": "worst",
     "accuracy_merged": "merged",
+    "bits_per_character_mean": "bits/char",
     "suboptimality": "f(x̄) − f*",
     "distance": "distance",
     "consensus": "consensus",

@@ -17,7 +17,7 @@ from dlax import plots
 from dlax.results import METRICS, Result
 
 _SHOWN = (
-    *("accuracy_mean", "accuracy_worst", "accuracy_merged", "test_loss_mean"),
+    *("accuracy_mean", "accuracy_worst", "accuracy_merged", "test_loss_mean", "bits_per_character_mean"),
     *("suboptimality", "distance", "objective", "grad_norm", "consensus"),
 )
 # column of the summary -> (heading, what it means)
@@ -36,6 +36,7 @@ _HEADS = {
     "accuracy_worst": ("worst node", METRICS["accuracy_worst"]),
     "accuracy_merged": ("averaged model", METRICS["accuracy_merged"]),
     "test_loss_mean": ("loss", METRICS["test_loss_mean"]),
+    "bits_per_character_mean": ("bits a character", METRICS["bits_per_character_mean"]),
     "suboptimality": ("suboptimality", METRICS["suboptimality"]),
     "distance": ("distance", METRICS["distance"]),
     "objective": ("objective", METRICS["objective"]),
@@ -113,10 +114,10 @@ def summary(results: Result | Sequence[Result]) -> pd.DataFrame:
 
     Returns:
       One row a result and swept value. Columns: `result`; the swept paths; `seeds`; `diverged`, how many of
-      them did; `rounds`; of the accuracies, `test_loss_mean`, `suboptimality`, `distance`, `objective`,
-      `grad_norm` and `consensus` those that any result has, NaN where it has none; `accuracy_mean_std`, over
-      seeds (ddof 1, NaN for one seed); `megabytes_node` (8e6 bits); `seconds_compile` and `seconds_run`, of
-      the whole result.
+      them did; `rounds`; of the accuracies, `test_loss_mean`, `bits_per_character_mean`, `suboptimality`,
+      `distance`, `objective`, `grad_norm` and `consensus` those that any result has, NaN where it has none;
+      `accuracy_mean_std`, over seeds (ddof 1, NaN for one seed); `megabytes_node` (8e6 bits); `seconds_compile`
+      and `seconds_run`, of the whole result.
 
     Raises:
       ValueError: if there is no result, or one has no rows.

@@ -29,6 +29,7 @@ from dlax.data.partition import (
     split,
 )
 from dlax.data.sources import adult, digits, fashion_mnist, mnist5k, mushroom, npz
+from dlax.data.text import descriptions, from_texts, shakespeare
 from dlax.data.traffic import TrafficCounts, traffic_counts
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
@@ -37,6 +38,8 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "mnist5k": mnist5k,
     "adult": adult,
     "mushroom": mushroom,
+    "shakespeare": shakespeare,
+    "descriptions": descriptions,
     "npz": npz,
     "hub": from_hub,
 }
@@ -64,12 +67,14 @@ __all__ = [
     "cache_dir",
     "check_partition",
     "class_windows",
+    "descriptions",
     "digits",
     "dirichlet",
     "empty_nodes",
     "fashion_mnist",
     "from_arrays",
     "from_hub",
+    "from_texts",
     "iid",
     "label_skew",
     "mnist5k",
@@ -77,6 +82,7 @@ __all__ = [
     "npz",
     "partition_table",
     "quantity_skew",
+    "shakespeare",
     "shards",
     "split",
     "traffic_counts",

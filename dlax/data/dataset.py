@@ -9,18 +9,20 @@ class Dataset(NamedTuple):
     """A classification data set in memory, split into training and test rows.
 
     N training rows, M test rows; one sample has the shape `[...]`: `[p]` for tables, `[height, width,
-    channels]` for images.
+    channels]` for images, `[L]` for sequences, which have a label at each of their L places.
 
     Attributes:
       name: a short name for logs and pictures.
-      x_train: `[N, ...]` float32; images in [0, 1], numeric columns of tables standardised.
-      y_train: `[N]` int32, in 0..num_classes - 1.
-      x_test: `[M, ...]` float32, scaled as `x_train` is (with the training rows' statistics).
-      y_test: `[M]` int32.
+      x_train: `[N, ...]` float32; images in [0, 1], numeric columns of tables standardised. Of sequences, int32
+        in 0..num_classes - 1.
+      y_train: `[N]` int32, in 0..num_classes - 1; of sequences `[N, L]`.
+      x_test: `[M, ...]` float32, scaled as `x_train` is (with the training rows' statistics); int32 of sequences.
+      y_test: `[M]` int32, or `[M, L]`.
       num_classes: number of classes C, at least every label plus one.
       groups: `[N]` int32 in 0..G - 1, the natural group (writer, occupation, ...) of each training row, or
         None when the data have no such thing.
       source: where the data come from and under which licence.
+      symbols: of a text, the character that each class stands for.
     """
 
     name: str
@@ -31,6 +33,19 @@ class Dataset(NamedTuple):
     num_classes: int
     groups: np.ndarray | None = None
     source: str = ""
+    symbols: str = ""
+
+    @property
+    def sequences(self) -> bool:
+        """Whether a sample has a label at each of its places."""
+        return self.y_train.ndim > 1
+
+    @property
+    def strata(self) -> np.ndarray:
+        """`[N]`, what partitions by label go by: the class; of sequences, the natural group, or 0."""
+        if not self.sequences:
+            return self.y_train
+        return np.zeros(len(self.y_train), np.int32) if self.groups is None else self.groups
 
 
 def from_arrays(
@@ -47,34 +62,43 @@ def from_arrays(
     """Check arrays and make a `Dataset` of them.
 
     Features become float32 and keep their values, with one exception: uint8 arrays with at least three axes
-    are images and are divided by 255.
+    are images and are divided by 255. With labels `[N, L]` the samples are sequences, of symbols that are
+    labels too.
 
     Args:
-      x_train: `[N, ...]` numbers, at least two axes, finite, N ≥ 1.
-      y_train: `[N]` integers from 0.
+      x_train: `[N, ...]` numbers, at least two axes, finite, N ≥ 1; of sequences `[N, L]` integers from 0.
+      y_train: `[N]` integers from 0, or `[N, L]`.
       x_test: `[M, ...]`, one sample as in `x_train`, M ≥ 1.
-      y_test: `[M]` integers from 0.
-      num_classes: C; None takes the largest label of both splits plus one.
+      y_test: `[M]` integers from 0, or `[M, L]`.
+      num_classes: C; None takes the largest label of both splits plus one (and the largest symbol).
       groups: `[N]` integers or strings, the natural group of each training row; they are renumbered 0..G - 1
         in sorted order. None: no groups.
       name: for logs and pictures.
       source: origin and licence, in words.
 
     Returns:
-      The data set, in float32 and int32.
+      The data set, in float32 and int32; sequences in int32.
 
     Raises:
       ValueError: if a split is empty, lengths or sample shapes differ, a feature is not a finite number, or a
         label is not an integer in 0..C - 1.
     """
-    train, test = _features("x_train", x_train), _features("x_test", x_test)
+    sequences = np.ndim(y_train) == 2 and np.shape(y_train) == np.shape(x_train)
+    if sequences:
+        train, test = (
+            _labels("x_train", x_train, np.shape(y_train)),
+            _labels("x_test", x_test, np.shape(x_test)),
+        )
+    else:
+        train, test = _features("x_train", x_train), _features("x_test", x_test)
     if train.shape[1:] != test.shape[1:]:
         raise ValueError(
             f"{name}: one sample of x_train has shape {train.shape[1:]}, one of x_test {test.shape[1:]}; "
             "they must be equal"
         )
-    labels, held = _labels("y_train", y_train, len(train)), _labels("y_test", y_test, len(test))
-    largest = max(int(labels.max()), int(held.max()))
+    shapes = [x.shape if sequences else x.shape[:1] for x in (train, test)]
+    labels, held = _labels("y_train", y_train, shapes[0]), _labels("y_test", y_test, shapes[1])
+    largest = max(int(part.max()) for part in (labels, held, *((train, test) if sequences else ())))
     if num_classes is None:
         num_classes = largest + 1
     elif largest >= num_classes:
@@ -99,10 +123,11 @@ def _features(what: str, values: Any) -> np.ndarray:
     return array
 
 
-def _labels(what: str, values: Any, rows: int) -> np.ndarray:
+def _labels(what: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
     array = np.asarray(values)
-    if array.shape != (rows,):
-        raise ValueError(f"{what} must have shape ({rows},), one label a row; got {array.shape}")
+    if array.shape != shape or array.size == 0:
+        each = "row" if len(shape) == 1 else "place of a sequence"
+        raise ValueError(f"{what} must have shape {shape}, one label a {each}; got {array.shape}")
     if array.dtype.kind not in "biu":
         raise ValueError(f"{what} must hold integers; got dtype {array.dtype}")
     if array.min() < 0:

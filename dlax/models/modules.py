@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from dlax.models.conv import Conv, max_pool
@@ -107,3 +108,62 @@ class ResNet8(nn.Module):
         for times, stride in ((1, 1), (2, 2), (4, 2)):
             x = Block(times * self.width, stride, self.groups)(x)
         return Dense(self.outputs)(x.mean((1, 2)))
+
+
+class Attention(nn.Module):
+    """Causal self-attention: each place looks at itself and those before it.
+
+        q, k, v = Dense(x);   softmax(q kᵀ / √(w / heads) where k is not later) v, head by head;   Dense
+
+    Attributes:
+      heads: number of heads; divides the width w.
+    """
+
+    heads: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map `[b, L, w]` to `[b, L, w]`."""
+        b, length, width = x.shape
+        size = width // self.heads
+        q, k, v = jnp.moveaxis(Dense(3 * width)(x).reshape(b, length, 3, self.heads, size), 2, 0)
+        scores = jnp.einsum("bihs,bjhs->bhij", q, k) / size**0.5
+        seen = jnp.tril(jnp.ones((length, length), bool))
+        weights = nn.softmax(jnp.where(seen, scores, -jnp.inf))
+        return Dense(width)(jnp.einsum("bhij,bjhs->bihs", weights, v).reshape(b, length, width))
+
+
+class Transformer(nn.Module):
+    """A decoder with pre-norm: embedding and positions, layers of attention and MLP, LayerNorm, head.
+
+        x ← x + Attention(LayerNorm(x));   x ← x + Dense(gelu(Dense(LayerNorm(x))))
+
+    Attributes:
+      layers: number of layers.
+      width: w, of embeddings.
+      heads: of attention.
+      outputs: size of the vocabulary, of the inputs and of the outputs.
+    """
+
+    layers: int
+    width: int
+    heads: int
+    outputs: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map symbols `[b, L]` to logits `[b, L, outputs]`."""
+        law = nn.initializers.normal(0.02)
+        symbols = self.param("symbols", law, (self.outputs, self.width), jnp.float32)
+        places = self.param("places", law, (x.shape[1], self.width), jnp.float32)
+        h = symbols[x] + places
+        for _ in range(self.layers):
+            seen = _norm()(h)
+            h = h + Attention(self.heads)(seen)
+            wide = nn.gelu(Dense(4 * self.width)(_norm()(h)))
+            h = h + Dense(self.width)(wide)
+        return _norm()(h) @ symbols.T
+
+
+def _norm() -> nn.LayerNorm:
+    return nn.LayerNorm(use_fast_variance=False)

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Literal, get_args
 
+import jax.numpy as jnp
+
 from dlax.models.adapter import from_linen
 from dlax.types import Model
 
@@ -124,6 +126,48 @@ def resnet8(*, width: int = 16, groups: int = 8) -> ModelFactory:
 
         _image("resnet8", input_shape, smallest=1)
         return from_linen(ResNet8(width, groups, num_outputs), input_shape, on_cpu="map")
+
+    return build
+
+
+def char_transformer(*, layers: int = 2, width: int = 32, heads: int = 4) -> ModelFactory:
+    """A small decoder-only transformer: at each place of a text, the next character.
+
+    Causal attention, learned positions, LayerNorm before attention and MLP (four times as wide, gelu) and at the
+    end; the head is the embedding transposed. Embeddings and positions begin as N(0, 0.02²), so that the first
+    loss is near ln V. The vocabulary V and the length L are the data's; 12 w² + 13 w parameters a layer and
+    (V + L + 2) w besides. On a CPU run its nodes under `lax.map`, which took 0.6 of the time of `vmap` at w = 64.
+
+    Args:
+      layers: blocks of attention and MLP.
+      width: w, of embeddings and what flows between layers.
+      heads: of attention; divides `width`.
+
+    Returns:
+      `(input_shape, num_outputs) -> Model`, from symbols `[b, L]` in 0..V − 1 to logits `[b, L, V]`.
+
+    Raises:
+      ValueError: if a size is not positive or `heads` does not divide `width`; from the result, if the inputs are
+        not sequences.
+
+    References:
+      Radford, Wu, Child, Luan, Amodei, Sutskever. Language Models are Unsupervised Multitask Learners. 2019.
+    """
+    if min(layers, width, heads) < 1 or width % heads:
+        given = f"layers={layers}, width={width}, heads={heads}"
+        raise ValueError(
+            f"char_transformer takes positive sizes, and heads that divide the width, got {given}"
+        )
+
+    def build(input_shape: tuple[int, ...], num_outputs: int) -> Model:
+        from dlax.models.modules import Transformer
+
+        if len(input_shape) != 1:
+            raise ValueError(
+                f"char_transformer takes sequences [L]; the inputs have shape {tuple(input_shape)}"
+            )
+        network = Transformer(layers, width, heads, num_outputs)
+        return from_linen(network, input_shape, input_dtype=jnp.int32, on_cpu="map")
 
     return build
 

@@ -8,6 +8,7 @@ from dlax.data import Dataset, Partition, iid
 from dlax.models import ModelFactory, mlp
 from dlax.problems.finite_sum import (
     NodeWeights,
+    by_sample,
     check_batch_size,
     evaluator,
     exact_loss,
@@ -19,7 +20,7 @@ from dlax.problems.finite_sum import (
     probe,
     probed_objective,
 )
-from dlax.types import Problem
+from dlax.types import Model, Problem
 
 _PROBE = 1_000  # training samples on which f(x̄) and ‖∇f(x̄)‖ of a network are measured
 
@@ -41,13 +42,16 @@ def classification(
 
         fᵢ(x) = wᵢ · (1/sᵢ) Σ_{j in node i} −log softmax(model(x; aⱼ))_{yⱼ} + (l2/2) ‖x‖²
 
+    A sample that is a sequence has a label at each of its L places, and counts with its mean over them; the
+    partition then goes by the samples' groups where it would go by their classes.
+
     The global objective and its gradient norm are measured on a fixed random subset of 1,000 training samples
     (all, where there are fewer), weighted as in f.
 
     Args:
       n: number of nodes.
       dataset: any labelled data set.
-      model: the network of every node.
+      model: the network of every node; for sequences one with outputs at each place.
       partition: how the training samples are split over nodes.
       batch_size: samples in a gradient, drawn uniformly with replacement from the node's own; None takes all.
       l2: factor of the regulariser on all parameters.
@@ -71,10 +75,13 @@ def classification(
     samples = lay_out(dataset, n, partition, node_weights=node_weights, l2=l2, seed=seed)
     network = model(dataset.x_train.shape[1:], dataset.num_classes)
     shared = samples.shared | probe(samples, _PROBE, seed)
-    loss = optax.softmax_cross_entropy_with_integer_labels
+    _check_outputs(network, dataset)
+
+    def loss(outputs: jax.Array, labels: jax.Array) -> jax.Array:
+        return by_sample(optax.softmax_cross_entropy_with_integer_labels(outputs, labels))
 
     def predict(outputs: jax.Array) -> jax.Array:
-        return jnp.argmax(outputs, axis=1)
+        return jnp.argmax(outputs, axis=-1)
 
     most = int(samples.local["count"].max())
     return Problem(
@@ -89,5 +96,21 @@ def classification(
         table=samples.table,
         on_cpu=network.on_cpu,
         exact=exact_loss(network.apply, loss, most),
-        poisoned=poisoner(network.apply, loss, predict, batch_size, most, dataset.num_classes),
+        poisoned=None
+        if dataset.sequences
+        else poisoner(network.apply, loss, predict, batch_size, most, dataset.num_classes),
     )
+
+
+def _check_outputs(network: Model, data: Dataset) -> None:
+    """Refuses a network whose outputs do not fit the labels."""
+    params = jax.eval_shape(network.init, jax.random.key(0))
+    sample = jax.ShapeDtypeStruct((1, *data.x_train.shape[1:]), data.x_train.dtype)
+    outputs = jax.eval_shape(network.apply, params, sample).shape[1:]
+    if outputs[:-1] != data.y_train.shape[1:]:
+        places = data.y_train.shape[1:]
+        raise ValueError(
+            f"classification: a sample of {data.name!r} has labels of shape {places}, so the model's outputs must "
+            f"have shape {(*places, data.num_classes)}, got {outputs}; char_transformer is for sequences, the other "
+            "models for one label a sample"
+        )

@@ -6,6 +6,7 @@ All samples stay in one array, sorted by node, so that a node is an offset and a
 cost no padding, and a node without data has weight zero instead of a special case.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -18,7 +19,7 @@ from dlax.data import Dataset, Partition, partition_table, split
 from dlax.types import Info, Key, Poison, Tree
 
 NodeWeights = Literal["equal", "samples"]
-SampleLoss = Callable[[jax.Array, jax.Array], jax.Array]  # outputs [b, c], labels [b] -> losses [b]
+SampleLoss = Callable[[jax.Array, jax.Array], jax.Array]  # outputs [b, ..., c], labels [b, ...] -> losses [b]
 
 # Samples evaluated together: a CNN's activations then stay in cache (64 took a third of the time of 500).
 _CHUNK = 64
@@ -28,10 +29,10 @@ class Samples(NamedTuple):
     """A data set laid out by node.
 
     Attributes:
-      shared: `x` `[N, ...]` (see `encode`) and `y` `[N]` sorted by node, `weight` `[N]` with
-        f = Σⱼ weightⱼ ℓⱼ, and `l2`.
+      shared: `x` `[N, ...]` (see `encode`) and `y` `[N]`, of sequences `[N, L]`, sorted by node, `weight` `[N]`
+        with f = Σⱼ weightⱼ ℓⱼ, and `l2`.
       local: `start` `[n]`, `count` `[n]` and `weight` `[n]` (wᵢ).
-      table: `[n, classes]` counts of training samples.
+      table: `[n, classes]` counts of training samples; of sequences, a class is a group.
     """
 
     shared: dict[str, Any]
@@ -58,7 +59,7 @@ def lay_out(
     """
     if l2 < 0:
         raise ValueError(f"l2 must be at least 0, got {l2}")
-    parts = split(data.y_train, data.groups, n, partition, seed)
+    parts = split(data.strata, data.groups, n, partition, seed)
     count = np.array([len(part) for part in parts])
     start = np.concatenate([[0], np.cumsum(count)[:-1]])
     order = np.concatenate(parts)
@@ -71,7 +72,22 @@ def lay_out(
         "l2": np.float64(l2),
     }
     local = {"start": start.astype(np.int32), "count": count.astype(np.int32), "weight": weight}
-    return Samples(_frozen(shared), local, partition_table(parts, data.y_train, data.num_classes))
+    classes = int(data.strata.max()) + 1 if data.sequences else data.num_classes
+    return Samples(_frozen(shared), local, partition_table(parts, data.strata, classes))
+
+
+def by_sample(values: jax.Array) -> jax.Array:
+    """The mean over the places of each sample, `[b, ...]` to `[b]`; what has one place stays as it is."""
+    return values if values.ndim == 1 else jnp.mean(values, axis=tuple(range(1, values.ndim)))
+
+
+def refuse_sequences(who: str, data: Dataset) -> None:
+    """Refuses a label at every place of a sample."""
+    if data.sequences:
+        raise ValueError(
+            f"{who}: needs one label a sample, and {data.name!r} has sequences; use problem 'classification' "
+            "with model 'char_transformer'"
+        )
 
 
 def keep_samples(data: Dataset, limit: int | None, seed: int) -> Dataset:
@@ -194,6 +210,8 @@ def evaluator(
 ) -> Callable[[Tree, Tree], Info]:
     """Held-out loss and accuracy of one model, over chunks of samples laid out by `hold_out`.
 
+    Of sequences the accuracy is of all places, and there is `bits_per_character`, the loss over ln 2.
+
     With `aim`, `(x [b, ...], y [b]) -> (x, target [b], counts [b])`, also `attack_success`: the share of the samples
     that count which are taken for the target; 0 if none counts.
     """
@@ -204,7 +222,7 @@ def evaluator(
             outputs = apply(params, x)
             sums = {
                 "losses": jnp.sum(mask * loss(outputs, y)),
-                "right": jnp.sum(mask * (predict(outputs) == y)),
+                "right": jnp.sum(mask * by_sample((predict(outputs) == y).astype(mask.dtype))),
             }
             if aim is not None:
                 tampered, target, counts = aim(x, y)
@@ -216,6 +234,8 @@ def evaluator(
         sums = jax.tree.map(jnp.sum, jax.lax.map(chunk, held))
         total = jnp.sum(held["mask"])
         metrics = {"test_loss": sums["losses"] / total, "accuracy": sums["right"] / total}
+        if held["y"].ndim > 2:
+            metrics["bits_per_character"] = metrics["test_loss"] / math.log(2.0)
         if aim is not None:
             metrics["attack_success"] = sums["taken"] / jnp.maximum(sums["counted"], 1)
         return metrics
@@ -280,7 +300,9 @@ def encode(x: np.ndarray) -> np.ndarray:
 
 
 def decode(x: Any, dtype: Any) -> Any:
-    """What `encode` was given, in the dtype of the run; works on NumPy's and jax's arrays."""
+    """What `encode` was given, in the dtype of the run; symbols stay int32. Works on NumPy's and jax's arrays."""
+    if x.dtype == np.int32:
+        return x
     return x.astype(dtype) / 255 if x.dtype == np.uint8 else x.astype(dtype)
 
 

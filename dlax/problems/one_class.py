@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlax.data import Dataset, Partition, iid, split
-from dlax.problems.finite_sum import check_batch_size
+from dlax.problems.finite_sum import check_batch_size, refuse_sequences
 from dlax.types import Info, Key, Problem, Scalar, Tree
 
 _TO_BORDER = 0.95  # share of the way to the nearest bound that such a step may go
@@ -63,6 +63,7 @@ def one_class(
     Raises:
       ValueError: if an option is out of its range, a class is missing, or a node is left without samples.
     """
+    refuse_sequences("one_class", dataset)
     held = dataset.y_test == normal
     mine = dataset.y_train == normal
     if not mine.any() or held.all() or not held.any():

@@ -35,6 +35,7 @@ from dlax.problems.finite_sum import (
     lay_out,
     local_loss,
     poisoner,
+    refuse_sequences,
 )
 from dlax.types import Key, Problem, Scalar, Tree
 
@@ -168,6 +169,7 @@ def softmax(
 
 def _prepare(who, dataset, n, partition, batch_size, l2, node_weights, optimum, seed):
     check_batch_size(who, batch_size)
+    refuse_sequences(who, dataset)
     if optimum and l2 == 0:
         raise ValueError(
             f"{who}: without a regulariser the optimum need not exist; set l2 > 0 or optimum: false"

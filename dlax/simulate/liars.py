@@ -62,7 +62,9 @@ def _poison(problem: Problem, attack: Attack) -> Problem:
     if attack.poison is None:
         return problem
     if problem.poisoned is None:
-        raise ValueError("attack: poisons labelled samples, and the problem has none")
+        raise ValueError(
+            "attack: poisons labelled samples, and the problem has none (sequences do not count)"
+        )
     loss, evaluate = _poisoned(problem.poisoned, attack.poison)
     return problem._replace(
         loss=loss, evaluate=evaluate, prox=_clean_only, conjugate=_clean_only, exact=_clean_only

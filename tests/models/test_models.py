@@ -78,7 +78,7 @@ def test_parameter_counts(factory, shape, outputs, count):
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", sorted({*MODELS} - {"char_transformer"}))  # of symbols, not of images
 def test_mapped_over_nodes_equals_a_loop(name):
     model = SMALL[name](IMAGE, 10)
     params = _draw(model, N)
@@ -94,7 +94,7 @@ def test_mapped_over_nodes_equals_a_loop(name):
     _close(vmapped, jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows))
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", sorted({*MODELS} - {"char_transformer"}))
 def test_float64_params_compute_in_float64(name):
     with jax.enable_x64(True):
         model = SMALL[name](IMAGE, 10)

@@ -4,11 +4,16 @@ import numpy as np
 import pytest
 
 from dlax import theory
+from dlax.data import DataNotFound, shakespeare
 from dlax.papers import pccl_diloco, reproduce
 
 pytestmark = pytest.mark.xdist_group("pccl_diloco")  # one run of the paper serves all tests here
 
 FAILING: list[str] = []
+_BITS = "language, equal characters: bits a character"
+# A short run of small batches favours synchronous gradients; eight workers are past eager's region.
+SLOW_FAILING = [f"{_BITS}, DiLoCo's over synchronous's", f"{_BITS}, eager's with Nesterov, over DiLoCo's"]
+BORDERLINE = f"{_BITS}, delayed's with plain α = 0.7, over DiLoCo's"  # 1.049 where 1.05 is the bound
 
 
 @pytest.fixture(scope="module")
@@ -55,5 +60,16 @@ def test_growth_is_fitted_from_magnitudes_alone():
 
 @pytest.mark.slow
 def test_the_slow_version(images):
+    try:
+        shakespeare()
+    except DataNotFound as missing:
+        pytest.skip(str(missing))
     made = reproduce("pccl_diloco", slow=True)
-    assert len(made.rows()) > len(reproduce("pccl_diloco").rows())
+    assert [claim for claim in made.claims.failing if claim != BORDERLINE] == SLOW_FAILING
+    assert len(made.rows()) == 47
+    assert {row["claim"][0] for row in made.rows() if row["claim"][1] == "."} == set("12345678")
+    assert len(made.figure.axes) == 4
+    texts = made.data["text"]
+    assert len(texts) == 8
+    sent = {name: each["rounds"][-1] for name, each in texts.items()}
+    assert sent["synchronous, H = 1"] == pytest.approx(20 * sent["DiLoCo"])
