@@ -96,6 +96,18 @@ def test_a_clock_in_which_all_are_alike_is_the_formula():
         np.testing.assert_allclose(times(clock, tp.ring(N)), expected, rtol=1e-12)
 
 
+def test_links_that_are_down_hold_up_nobody_and_neither_does_a_round_without_anybody():
+    slow = Clock(OWN, 0.2, law="exponential", barrier="neighbours")
+    ends = [times(slow, tp.ring(N), faults=faults.link_loss(rate))[-1] for rate in (0.0, 1.0)]
+    assert ends[1] < ends[0]
+    alone = times(Clock(OWN, 0.2, barrier="neighbours"), tp.ring(N), faults=faults.link_loss(1.0))
+    np.testing.assert_allclose(alone, np.arange(1, ROUNDS + 1) * K * OWN.max(), rtol=1e-12)
+    nights = faults.cyclic(4.0, 1.0, phases="together")  # all awake in one round of four
+    for law in ("constant", "log_normal"):
+        clock = Clock(2.0, 0.5, law=law, sigma=0.0)
+        assert times(clock, tp.ring(N), faults=nights)[-1] == pytest.approx((2.0 * K + 0.5) * 3)
+
+
 def test_a_long_block_loses_no_time_to_rounding():
     options = {"rounds": 200_000, "eval_every": 200_000, "clock": Clock(gradient=0.1)}
     result = simulate(dsgd(0.0), average(2), tp.ring(2), **options)

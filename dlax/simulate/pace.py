@@ -26,9 +26,9 @@ class Clock:
         node i is done when its gradients, and then its bits, are:    ready + gradients · g + bits / bandwidth
         it is ready again when it and what it waits for are done, and a latency later where that comes over an edge
 
-    Under barrier "all" everyone waits for everyone: a round takes the longest work and sending, and the longest
-    latency. Under "neighbours" a node waits for those it hears, so that the slow hold up the far away only after as
-    many rounds as they are away. `time` is when the last is ready. Who takes no part in a round costs nothing.
+    Under barrier "all" everyone waits for everyone: a round takes until the last message has arrived. Under
+    "neighbours" a node waits for those it hears, so that the slow hold up the far away only after as many rounds as
+    they are away. `time` is when the last is ready. Who takes no part in a round costs nothing.
 
     Attributes:
       gradient: g, time of one minibatch gradient; 1 makes it the unit; or `[n]`, of each node's; or `[T, n]`, of each
@@ -293,30 +293,35 @@ def elapsed(
     gradients: jax.Array,
     bits: jax.Array,
     awake: jax.Array | None,
+    works: jax.Array | None,
     links: tuple[jax.Array, jax.Array] | None,
-    lag: jax.Array,
+    lag: Any,
 ) -> tuple[jax.Array, jax.Array]:
     """By how much a round brings the last node's clock forward, `[]`, and how far each then lags behind, `[n]`.
 
     Args:
       pace: the static part of the clock.
       clock: its numbers.
-      seconds: what each node takes for a gradient, `[n]`.
+      seconds: what each node takes for a gradient, `[]` or `[n]`.
       gradients: that each node took, `[]` or `[n]`.
       bits: that each node sent, `[n]`.
       awake: `[n]` bool, or None: all.
+      works: `[n, k]` bool, which links work, or None: all.
       links: of `links_of`.
-      lag: `[n]`, by how much each node was ready before the last.
+      lag: `[n]`, by how much each node was ready before the last; anything where all wait for all.
     """
     busy = gradients * seconds + bits / clock["bandwidth"]
     if awake is not None:
         busy = jnp.where(awake, busy, 0)
+    if links is None:  # all wait for all, so nobody lags behind
+        some = jnp.bool_(True) if awake is None else jnp.any(awake)
+        return jnp.max(busy) + jnp.where(some, clock["latency"], 0), lag
     done = busy - lag  # from when the last was ready
-    if links is None:
-        return jnp.max(done) + clock["latency"], jnp.zeros_like(lag)
     index, late = links
     if awake is not None:
         late = jnp.where(awake[:, None] & awake[index], late, -jnp.inf)
+    if works is not None:
+        late = jnp.where(works, late, -jnp.inf)
     arrived = jnp.max(done[index] + late, axis=1, initial=-jnp.inf)
     ready = jnp.maximum(done, arrived)
     last = jnp.max(ready)

@@ -284,12 +284,13 @@ class Program:
                 awake = jnp.ones(self.plan.n, bool) if active is None else active
                 memory = pieces.faults.after(memory, awake, work, info["bits"])
             lag, clock, bits = beside.lag, arrays.clock, info["bits"]
-            if self.pace.even:
+            if self.pace.even and active is None:
                 time = jnp.max(gradients_of(info)) * clock["gradient"]
                 time = time + jnp.max(bits) / clock["bandwidth"] + clock["latency"]
             else:
+                seconds = clock["gradient"] if self.pace.even else seconds
                 time, lag = elapsed(
-                    self.pace, clock, seconds, gradients_of(info), bits, active,
+                    self.pace, clock, seconds, gradients_of(info), bits, active, outage.works,
                     same if self.plan.order == "fixed" else links(t), lag,
                 )  # fmt: skip
             return state, Beside(memory, lag), _totals(info, time, arrays, outage.gone)
