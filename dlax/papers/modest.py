@@ -46,7 +46,7 @@ from dlax.data import digits, dirichlet, fashion_mnist
 from dlax.models import mlp
 from dlax.modest import Record, modest, order, sample
 from dlax.papers import Reproduction, unmeasured
-from dlax.plots.style import COLOURS, DASHES, frame
+from dlax.plots.style import COLOURS, DASHES, frame, plain_log
 from dlax.problems import classification, quadratic
 from dlax.sampling import hashed, scheduled
 from dlax.schedulers import exponential, normal
@@ -629,6 +629,7 @@ def draw(
             band(axes, across, curve.accuracy[:, 1:], COLOURS[k], f"{method}, lr {curve.lr:g}", DASHES[k])
         axes.axhline(setting.target, color="#666666", lw=0.8, ls=":")
         axes.set_xscale("log")
+        plain_log(axes.xaxis)
         frame(axes, label, "accuracy, held out", f"{what}; n = {N}, s = {S}")
         accuracy_axis(axes, setting)
         axes.legend(frameon=False, fontsize=9, loc="lower right")
