@@ -34,8 +34,9 @@ from dlax.tables import append_csv, read_csv, to_csv, write_atomically
 class RunDirectory:
     """Owns a run's directory while it runs; use it in a `with` block.
 
-    An interrupt (Ctrl-C) lets the block finish, writes a checkpoint and raises `KeyboardInterrupt`; a second one
-    stops at once and leaves the last checkpoint.
+    Nothing is written or discarded before `open`, so that a run which cannot begin leaves the disk as it was. An
+    interrupt (Ctrl-C) lets the block finish, writes a checkpoint and raises `KeyboardInterrupt`; a second one stops
+    at once and leaves the last checkpoint.
 
     Args:
       folder: the directory.
@@ -60,24 +61,37 @@ class RunDirectory:
     ):
         self.folder = folder
         self.config = config
+        self.resume, self.overwrite = resume and not overwrite, overwrite
         self.checkpoint_seconds = checkpoint_seconds
         self.interrupted = False
         self._written = 0
         self._last_checkpoint = time.monotonic()
         self._previous_handler: Any = None
-        _claim(folder, "config.yaml", resume=resume, overwrite=overwrite)
-        stored = folder / "config.yaml"
-        if resume and stored.exists():
-            _check_same(yaml.safe_load(stored.read_text()), config, folder)
-        else:
-            shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-        write_atomically(stored, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        self._check()
+
+    def _check(self) -> None:
+        """Refuses a directory that is in use, or was another run's."""
+        _check_free(self.folder, "config.yaml", resume=self.resume, overwrite=self.overwrite)
+        stored = self.folder / "config.yaml"
+        if self.resume and stored.exists():
+            _check_same(yaml.safe_load(stored.read_text()), self.config, self.folder)
+
+    def open(self) -> None:
+        """Makes the directory, or discards what it holds if it is to, and writes the config down."""
+        self._check()
+        if self.overwrite and self.folder.exists():
+            shutil.rmtree(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        stored = self.folder / "config.yaml"
+        if not (self.resume and stored.exists()):
+            shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
+        write_atomically(stored, yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True))
 
     @property
     def finished(self) -> bool:
-        """Whether the directory holds all rounds of this config."""
+        """Whether there is nothing left to resume: the directory holds all rounds of this config."""
         meta = self.folder / "meta.json"
-        if not meta.exists():
+        if not (self.resume and meta.exists()):
             return False
         state = json.loads(meta.read_text())
         return bool(state.get("complete")) and state.get("round") == last_round(self.config)
@@ -102,7 +116,8 @@ class RunDirectory:
             signal.signal(signal.SIGINT, self._previous_handler)
 
     def restore(self, fresh: Carry) -> Snapshot | None:
-        """The snapshot to go on from, or None."""
+        """The snapshot to go on from, or None; the run is about to begin, so the directory is opened."""
+        self.open()
         found = checkpoint.load(self.folder / "checkpoint", fresh)
         if found is None:
             return None
@@ -147,7 +162,10 @@ def open_sweep(folder: Path, raw: dict[str, Any], *, resume: bool, overwrite: bo
     Raises:
       ValueError: as `RunDirectory`.
     """
-    _claim(folder, "sweep.yaml", resume=resume, overwrite=overwrite)
+    _check_free(folder, "sweep.yaml", resume=resume, overwrite=overwrite)
+    if overwrite and folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     stored = folder / "sweep.yaml"
     if resume and stored.exists():
         _check_same(yaml.safe_load(stored.read_text()), raw, folder)
@@ -200,20 +218,17 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _claim(folder: Path, marker: str, *, resume: bool, overwrite: bool) -> None:
-    """Makes the directory, or refuses one that holds something else or an earlier run."""
+def _check_free(folder: Path, marker: str, *, resume: bool, overwrite: bool) -> None:
+    """Refuses a directory that holds something else, or an earlier run that is neither resumed nor discarded."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"out: {folder} is a file, not a directory")
     if folder.exists() and any(folder.iterdir()):
         if not (folder / marker).exists():
             raise ValueError(f"out: {folder} is not empty and holds no {marker}; choose another directory")
-        if overwrite:
-            shutil.rmtree(folder)
-        elif not resume:
+        if not (overwrite or resume):
             raise ValueError(
                 f"out: {folder} already holds a run; resume it, overwrite it, or choose another directory"
             )
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 def _check_same(stored: Any, config: dict[str, Any], folder: Path) -> None:
