@@ -3,8 +3,10 @@
 config.yaml     the resolved config          metrics.csv     one row a (run, evaluation), streamed
 meta.json       versions, seconds, state     nodes.csv       one row a (run, node), at the last evaluation
 checkpoint/     the newest checkpoint        edges.csv, partition.csv
+files.json      digests of files that the config names, if any
 """
 
+import hashlib
 import json
 import math
 import os
@@ -47,7 +49,7 @@ class RunDirectory:
 
     Raises:
       ValueError: if the directory holds a run and neither `resume` nor `overwrite` is set, if it holds
-        something else, or if its config differs from this one.
+        something else, or if its config differs from this one, or a file that it names.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class RunDirectory:
         self._written = 0
         self._last_checkpoint = time.monotonic()
         self._previous_handler: Any = None
+        self._files = _digests(config)
         self._check()
 
     def _check(self) -> None:
@@ -75,6 +78,7 @@ class RunDirectory:
         stored = self.folder / "config.yaml"
         if self.resume and stored.exists():
             _check_same(yaml.safe_load(stored.read_text()), self.config, self.folder)
+            _check_files(self.folder, self._files)
 
     def open(self) -> None:
         """Makes the directory, or discards what it holds if it is to, and writes the config down."""
@@ -86,6 +90,8 @@ class RunDirectory:
         if not (self.resume and stored.exists()):
             shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
         write_atomically(stored, yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True))
+        if self._files:
+            write_atomically(self.folder / "files.json", json.dumps(self._files, indent=2))
 
     @property
     def finished(self) -> bool:
@@ -243,6 +249,25 @@ def _check_same(stored: Any, config: dict[str, Any], folder: Path) -> None:
         if longer and math.isclose(was / now_every % 1, 0, abs_tol=1e-9):
             continue
         raise ValueError(f"resume: {folder} was run with {path} = {was!r}, the config now says {now!r}")
+
+
+def _digests(config: Any) -> dict[str, str]:
+    """SHA-256 of every file that a config names: tables of faults and speeds, data sets."""
+    found: dict[str, str] = {}
+    for key, value in config.items() if isinstance(config, dict) else enumerate(config):
+        if isinstance(value, dict | list):
+            found |= _digests(value)
+        elif key in ("path", "speeds") and value is not None and Path(value).expanduser().is_file():
+            found[value] = hashlib.sha256(Path(value).expanduser().read_bytes()).hexdigest()
+    return found
+
+
+def _check_files(folder: Path, files: dict[str, str]) -> None:
+    """Refuses to resume with a file that is not what it was; runs of before there were digests pass."""
+    stored = folder / "files.json"
+    for path, was in json.loads(stored.read_text()).items() if stored.exists() else ():
+        if files.get(path) != was:
+            raise ValueError(f"resume: {folder} was run with another content of {path}")
 
 
 def _differences(a: Any, b: Any, path: str) -> list[tuple[str, Any, Any]]:
