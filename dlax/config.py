@@ -301,7 +301,7 @@ def _check_clock(experiment: Experiment) -> None:
         experiment.eval_every = experiment.duration / 20 if every is None else every
         return
     assert experiment.rounds is not None
-    if every is not None and every != int(every):
+    if every is not None and not every.is_integer():
         raise ValueError(f"eval_every: must be a whole number of rounds, given {every!r}")
     experiment.eval_every = max(1, experiment.rounds // 20) if every is None else int(every)
 

@@ -1,5 +1,6 @@
 """Config in, results out: runs a resolved config, or sweeps a grid of them."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -19,6 +20,7 @@ from dlax.results import Result, last_round
 from dlax.schedulers import Schedule
 from dlax.simulate import Clock, Snapshot, run_cohorts, run_events, run_rounds, run_served
 from dlax.simulate.cohorts import Crowd
+from dlax.simulate.compiled import Fits
 from dlax.simulate.liars import under_attack
 from dlax.simulate.pace import pace_of, speeds
 from dlax.simulate.program import Hyper
@@ -70,6 +72,7 @@ def run(
         Path(out), plain, resume=resume, overwrite=overwrite, checkpoint_seconds=checkpoint_seconds
     ) as directory:
         if directory.finished:
+            directory.open()
             return Result.load(out)
 
         last = last_round(plain)
@@ -112,7 +115,7 @@ def sweep(
     raw = load(config, overrides)
     experiments = expand(raw)
     for experiment in experiments:
-        build(experiment)  # a mistake in the last combination shows before the first runs
+        check(experiment)  # a mistake in the last combination shows before the first runs
     folder = None if out is None else rundir.open_sweep(Path(out), raw, resume=resume, overwrite=overwrite)
     results = []
     for index, experiment in enumerate(experiments):
@@ -224,12 +227,26 @@ def build(experiment: Experiment) -> tuple[Recipe, dict[str, list[float]], Probl
     return recipe, hyper, problem, topology
 
 
+def check(experiment: Experiment) -> None:
+    """Builds a run and traces its first round, without compiling anything, to see that everything fits together.
+
+    Args:
+      experiment: resolved, without a grid.
+
+    Raises:
+      ValueError: on whatever does not fit.
+    """
+    with contextlib.suppress(Fits):
+        _simulate(experiment, build(experiment), on_block=None, dry=True)
+
+
 def _simulate(
     experiment: Experiment,
     pieces: tuple[Recipe, dict[str, list[float]], Problem, Topology | None],
     *,
     on_block: OnBlock | None,
     resume: Any = None,
+    dry: bool = False,
 ) -> Result:
     recipe, hyper, problem, topology = pieces
     assert experiment.eval_every is not None
@@ -241,6 +258,7 @@ def _simulate(
         "label": str(experiment.label),
         "on_block": on_block,
         "resume": resume,
+        "dry": dry,
     }
     if experiment.cohort is not None:
         assert experiment.rounds is not None
@@ -357,4 +375,4 @@ def use_compilation_cache() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
-__all__ = ["Experiment", "Recipe", "build", "expand", "load", "resolve", "run", "sweep"]
+__all__ = ["Experiment", "Recipe", "build", "check", "expand", "load", "resolve", "run", "sweep"]

@@ -297,10 +297,18 @@ def _nested_kind(annotation: Any) -> str | None:
 
 
 def _resolve_nested(kind: str, value: Any, path: str) -> Any:
-    """One spec, or a list of them; objects pass."""
+    """One spec, or a list of them; objects pass, as do numbers where they are what is described."""
+    if kind == "speeds" and not isinstance(value, str | Mapping):
+        return value
     if _several(value):
-        return [_resolve_nested(kind, each, f"{path}[{i}]") for i, each in enumerate(value)]
-    if not isinstance(value, str | Mapping):
+        several = [f"{path}[{i}]" for i in range(len(value))]
+        return [_resolve_one(kind, each, where) for each, where in zip(value, several, strict=True)]
+    return _resolve_one(kind, value, path)
+
+
+def _resolve_one(kind: str, value: Any, path: str) -> Any:
+    plain = value is None or isinstance(value, bool | int | float) or _several(value)
+    if not (plain or isinstance(value, str | Mapping)):
         return value
     return resolve(kind, value, path=path, given=("n",) if kind == "topology" else ())
 

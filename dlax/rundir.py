@@ -3,8 +3,10 @@
 config.yaml     the resolved config          metrics.csv     one row a (run, evaluation), streamed
 meta.json       versions, seconds, state     nodes.csv       one row a (run, node), at the last evaluation
 checkpoint/     the newest checkpoint        edges.csv, partition.csv
+files.json      digests of files that the config names, if any
 """
 
+import hashlib
 import json
 import math
 import os
@@ -34,8 +36,9 @@ from dlax.tables import append_csv, read_csv, to_csv, write_atomically
 class RunDirectory:
     """Owns a run's directory while it runs; use it in a `with` block.
 
-    An interrupt (Ctrl-C) lets the block finish, writes a checkpoint and raises `KeyboardInterrupt`; a second one
-    stops at once and leaves the last checkpoint.
+    Nothing is written or discarded before `open`, so that a run which cannot begin leaves the disk as it was. An
+    interrupt (Ctrl-C) lets the block finish, writes a checkpoint and raises `KeyboardInterrupt`; a second one stops
+    at once and leaves the last checkpoint.
 
     Args:
       folder: the directory.
@@ -46,7 +49,7 @@ class RunDirectory:
 
     Raises:
       ValueError: if the directory holds a run and neither `resume` nor `overwrite` is set, if it holds
-        something else, or if its config differs from this one.
+        something else, or if its config differs from this one, or a file that it names.
     """
 
     def __init__(
@@ -60,24 +63,41 @@ class RunDirectory:
     ):
         self.folder = folder
         self.config = config
+        self.resume, self.overwrite = resume and not overwrite, overwrite
         self.checkpoint_seconds = checkpoint_seconds
         self.interrupted = False
         self._written = 0
         self._last_checkpoint = time.monotonic()
         self._previous_handler: Any = None
-        _claim(folder, "config.yaml", resume=resume, overwrite=overwrite)
-        stored = folder / "config.yaml"
-        if resume and stored.exists():
-            _check_same(yaml.safe_load(stored.read_text()), config, folder)
-        else:
-            shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-        write_atomically(stored, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        self._files = _digests(config)
+        self._check()
+
+    def _check(self) -> None:
+        """Refuses a directory that is in use, or was another run's."""
+        _check_free(self.folder, "config.yaml", resume=self.resume, overwrite=self.overwrite)
+        stored = self.folder / "config.yaml"
+        if self.resume and stored.exists():
+            _check_same(yaml.safe_load(stored.read_text()), self.config, self.folder)
+            _check_files(self.folder, self._files)
+
+    def open(self) -> None:
+        """Makes the directory, or discards what it holds if it is to, and writes the config down."""
+        self._check()
+        if self.overwrite and self.folder.exists():
+            shutil.rmtree(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        stored = self.folder / "config.yaml"
+        if not (self.resume and stored.exists()):
+            shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
+        write_atomically(stored, yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True))
+        if self._files:
+            write_atomically(self.folder / "files.json", json.dumps(self._files, indent=2))
 
     @property
     def finished(self) -> bool:
-        """Whether the directory holds all rounds of this config."""
+        """Whether there is nothing left to resume: the directory holds all rounds of this config."""
         meta = self.folder / "meta.json"
-        if not meta.exists():
+        if not (self.resume and meta.exists()):
             return False
         state = json.loads(meta.read_text())
         return bool(state.get("complete")) and state.get("round") == last_round(self.config)
@@ -102,7 +122,8 @@ class RunDirectory:
             signal.signal(signal.SIGINT, self._previous_handler)
 
     def restore(self, fresh: Carry) -> Snapshot | None:
-        """The snapshot to go on from, or None."""
+        """The snapshot to go on from, or None; the run is about to begin, so the directory is opened."""
+        self.open()
         found = checkpoint.load(self.folder / "checkpoint", fresh)
         if found is None:
             return None
@@ -147,7 +168,10 @@ def open_sweep(folder: Path, raw: dict[str, Any], *, resume: bool, overwrite: bo
     Raises:
       ValueError: as `RunDirectory`.
     """
-    _claim(folder, "sweep.yaml", resume=resume, overwrite=overwrite)
+    _check_free(folder, "sweep.yaml", resume=resume, overwrite=overwrite)
+    if overwrite and folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     stored = folder / "sweep.yaml"
     if resume and stored.exists():
         _check_same(yaml.safe_load(stored.read_text()), raw, folder)
@@ -200,20 +224,17 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _claim(folder: Path, marker: str, *, resume: bool, overwrite: bool) -> None:
-    """Makes the directory, or refuses one that holds something else or an earlier run."""
+def _check_free(folder: Path, marker: str, *, resume: bool, overwrite: bool) -> None:
+    """Refuses a directory that holds something else, or an earlier run that is neither resumed nor discarded."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"out: {folder} is a file, not a directory")
     if folder.exists() and any(folder.iterdir()):
         if not (folder / marker).exists():
             raise ValueError(f"out: {folder} is not empty and holds no {marker}; choose another directory")
-        if overwrite:
-            shutil.rmtree(folder)
-        elif not resume:
+        if not (overwrite or resume):
             raise ValueError(
                 f"out: {folder} already holds a run; resume it, overwrite it, or choose another directory"
             )
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 def _check_same(stored: Any, config: dict[str, Any], folder: Path) -> None:
@@ -228,6 +249,25 @@ def _check_same(stored: Any, config: dict[str, Any], folder: Path) -> None:
         if longer and math.isclose(was / now_every % 1, 0, abs_tol=1e-9):
             continue
         raise ValueError(f"resume: {folder} was run with {path} = {was!r}, the config now says {now!r}")
+
+
+def _digests(config: Any) -> dict[str, str]:
+    """SHA-256 of every file that a config names: tables of faults and speeds, data sets."""
+    found: dict[str, str] = {}
+    for key, value in config.items() if isinstance(config, dict) else enumerate(config):
+        if isinstance(value, dict | list):
+            found |= _digests(value)
+        elif key in ("path", "speeds") and value is not None and Path(value).expanduser().is_file():
+            found[value] = hashlib.sha256(Path(value).expanduser().read_bytes()).hexdigest()
+    return found
+
+
+def _check_files(folder: Path, files: dict[str, str]) -> None:
+    """Refuses to resume with a file that is not what it was; runs of before there were digests pass."""
+    stored = folder / "files.json"
+    for path, was in json.loads(stored.read_text()).items() if stored.exists() else ():
+        if files.get(path) != was:
+            raise ValueError(f"resume: {folder} was run with another content of {path}")
 
 
 def _differences(a: Any, b: Any, path: str) -> list[tuple[str, Any, Any]]:

@@ -9,6 +9,7 @@ import yaml
 
 import dlax
 from dlax import checkpoint, experiment
+from dlax.simulate import compiled
 
 BASE = {
     "nodes": 4,
@@ -281,6 +282,68 @@ def test_a_sweep_checks_its_last_cell_before_its_first_runs(tmp_path):
             on_start=lambda *about: started.append(about),
         )
     assert started == [] and not (tmp_path / "sweep").exists()
+
+
+CROWD = {key: value for key, value in BASE.items() if key != "topology"} | {
+    "cohort": {"name": "uniform", "size": 2},
+    "algorithm": "fedavg",
+}
+# Mistakes that show only while the run is traced.
+LATE = [
+    (BASE, {"algorithm": "fedavg"}, "'fedavg' needs a topology that is complete"),
+    (BASE, {"algorithm": "extra", "faults": "link_loss"}, "'extra' needs every node and link in every round"),
+    (CROWD, {"cohort": {"name": "uniform", "size": 5}}, "size must be at most the 4 clients, got 5"),
+    (CROWD, {"faults": "link_loss"}, "links fail only where there is a graph"),
+    (CROWD, {"clock": {"barrier": "neighbours"}}, "barrier 'neighbours' and latencies of edges need a graph"),
+    (CROWD, {"algorithm": "dsgd"}, "this algorithm has no server"),
+]
+
+
+@pytest.mark.parametrize(("base", "change", "message"), LATE)
+def test_a_run_that_cannot_begin_leaves_the_disk_as_it_was(base, change, message, tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(ValueError, match=message):
+        dlax.run(base | change, out=out)
+    assert not out.exists()
+    out.mkdir()
+    for name in ("config.yaml", "metrics.csv"):
+        (out / name).write_text("of an earlier run")
+    with pytest.raises(ValueError, match=message):
+        dlax.run(base | change, out=out, overwrite=True)
+    assert {path.name: path.read_text() for path in out.iterdir()} == dict.fromkeys(
+        ("config.yaml", "metrics.csv"), "of an earlier run"
+    )
+
+
+@pytest.mark.parametrize(("base", "change", "message"), LATE)
+def test_a_sweep_traces_all_its_cells_before_its_first_runs(base, change, message, tmp_path):
+    ((option, value),) = [*change.items()][:1]
+    started = []
+    with pytest.raises(ValueError, match=message):
+        dlax.sweep(
+            base | change | {"grid": {option: [base.get(option, None if option == "faults" else {}), value]}},
+            out=tmp_path / "sweep",
+            on_start=lambda *about: started.append(about),
+        )
+    assert started == [] and not (tmp_path / "sweep").exists()
+
+
+def test_a_check_costs_no_compilation():
+    asynchronous = {
+        key: value for key, value in BASE.items() if key != "rounds"
+    } | {"algorithm": "ad_psgd", "duration": 2.0}  # fmt: skip
+    served = {key: value for key, value in CROWD.items() if key not in ("rounds", "cohort")} | {
+        "algorithm": "local_training", "scheduler": {"name": "synchronous", "steps": 2}, "duration": 4.0
+    }  # fmt: skip
+    before = dict(compiled._CACHE.entries)
+    for config in (
+        BASE | {"rounds": 5, "seeds": 3},
+        CROWD | {"seeds": 3},
+        asynchronous | {"seeds": 3},
+        served,
+    ):
+        experiment.check(experiment.resolve(config))
+    assert compiled._CACHE.entries == before
 
 
 # -------------------------------------------------------------------------------------------- directories

@@ -133,6 +133,23 @@ def test_stopped_by_the_caller_and_resumed(stop, tmp_path, uninterrupted):
     assert_same_run(out, uninterrupted)
 
 
+def test_a_table_that_changed_is_refused_by_name(tmp_path):
+    out, trace, speeds = tmp_path / "run", tmp_path / "trace.csv", tmp_path / "speeds.csv"
+    trace.write_text("round,node,state\n1,0,asleep\n")
+    speeds.write_text("node,seconds\n" + "".join(f"{i},1.0\n" for i in range(4)))
+    config = CONFIG | {
+        "rounds": 4, "faults": ["on_off", {"name": "trace", "path": str(trace)}], "clock": {"speeds": str(speeds)}
+    }  # fmt: skip
+    dlax.run(config, out=out, on_block=lambda snapshot: snapshot.round == 2)
+    for table, old, new in ((trace, "1,0,asleep", "1,1,asleep"), (speeds, "0,1.0", "0,2.0")):
+        text = table.read_text()
+        table.write_text(text.replace(old, new))
+        with pytest.raises(ValueError, match=rf"run was run with another content of .*{table.name}"):
+            dlax.run(config, out=out, resume=True)
+        table.write_text(text)
+    assert dlax.run(config, out=out, resume=True).rows[-1]["round"] == 4
+
+
 @pytest.mark.parametrize("torn", ["", "0,54", "0,54,54.0,0.12", "0,54,54.0,0.1234\n1"])
 def test_metrics_that_ran_ahead_of_the_checkpoint_are_dropped(torn, tmp_path, uninterrupted):
     """A crash leaves rows of later rounds behind, and the last one may be half written."""

@@ -346,6 +346,7 @@ def run_cohorts(
     label: str = "run",
     resume: Callable[[Carry], Snapshot | None] | None = None,
     on_block: Callable[[Snapshot], bool | None] | None = None,
+    dry: bool = False,
 ) -> Result:
     """Runs an algorithm with a server on N = `problem.n` clients, s of them a round.
 
@@ -367,6 +368,7 @@ def run_cohorts(
       label: the result's name.
       resume: called with a fresh carry; returns the snapshot to go on from, or None.
       on_block: called after every block; True stops the run there.
+      dry: as in `run_rounds`.
 
     Returns:
       The result: one row a run and evaluation, `participants` the mean number of clients in a round, and the server's
@@ -409,7 +411,7 @@ def run_cohorts(
         runs, keys, values = runs_of(seeds, hyper, dtype)
         columns = set(hyper if swept is None else swept) | {"seed"}
         runs = [{name: value for name, value in run.items() if name in columns} for run in runs]
-        compiled = compile_program(program, len(runs) > 1, keys, values, arrays)
+        compiled = compile_program(program, len(runs) > 1, keys, values, arrays, dry=dry)
 
         def advance(t: int, stop: int, carry: Carry, rows: list[dict[str, Any]]) -> Advance:
             carry, metrics, _ = compiled.block(jnp.int32(t), jnp.int32(stop), carry, keys, values, arrays)

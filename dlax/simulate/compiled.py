@@ -26,6 +26,10 @@ class Compiled:
     seconds: float
 
 
+class Fits(Exception):  # noqa: N818 - an answer, not an error
+    """Raised in place of compiling a program that was only to be traced: everything fits together."""
+
+
 @dataclass
 class _Cache:
     """Compiled programs by identity and shapes, least recently used out first."""
@@ -49,6 +53,7 @@ def compile_program(
     *,
     inputs: tuple[Any, ...] = _FROM_TO,
     by_run: tuple[bool, ...] = (False, False),
+    dry: bool = False,
 ) -> Compiled:
     """Compiles init and block ahead of time, or finds them; `seconds` is 0 when found.
 
@@ -61,15 +66,31 @@ def compile_program(
       arrays: what a run reads.
       inputs: what a block takes before its carry, or like it; two rounds by default.
       by_run: of each input, whether it leads with the runs.
+      dry: only trace them.
 
     Returns:
       The compiled functions.
+
+    Raises:
+      Fits: in place of compiling, if `dry`.
     """
     identity, found = _find(program, several, (inputs, keys, values, arrays))
     if found is not None:
+        if dry:
+            raise Fits
         return found
     begin = time.perf_counter()
     init, block = program.init, program.block
+    if dry:  # one run, and of rounds one alone: half a second less
+        if several:
+            keys, values = keys[0], {name: each[0] for name, each in values.items()}
+            inputs = tuple(
+                jax.tree.map(lambda array: array[0], each) if by else each
+                for each, by in zip(inputs, by_run, strict=True)
+            )
+        inputs = (inputs[0], None) if inputs is _FROM_TO else inputs
+        jax.eval_shape(block, *inputs, jax.eval_shape(init, keys, values, arrays), keys, values, arrays)
+        raise Fits
     if several:
         init = jax.vmap(init, in_axes=(0, 0, None))
         block = jax.vmap(block, in_axes=(*(0 if each else None for each in by_run), 0, 0, 0, None))
@@ -127,16 +148,23 @@ _ASKED: dict[tuple[Program, frozenset[str]], tuple[str, ...]] = {}
 
 
 def with_facts(
-    program: Program, topology: Topology, several: bool, keys: Any, values: Any, arrays: Arrays
+    program: Program,
+    topology: Topology,
+    several: bool,
+    keys: Any,
+    values: Any,
+    arrays: Arrays,
+    *,
+    dry: bool = False,
 ) -> tuple[Compiled, Arrays]:
-    """Compiles; adds what algorithm and faults ask of the topology, which can be dear, and only that."""
+    """Compiles, or traces; adds what algorithm and faults ask of the topology, which can be dear, and only that."""
     asker = (program, frozenset(values))
     names = list(_ASKED.get(asker, ()))
     dtype = arrays.clock["gradient"].dtype.type
     while True:
         arrays = arrays._replace(facts=compute_facts(names, topology, dtype))
         try:
-            return compile_program(program, several, keys, values, arrays), arrays
+            return compile_program(program, several, keys, values, arrays, dry=dry), arrays
         except MissingArrays as missing:
             prepared = missing.prepare(topology)
             arrays = arrays._replace(faults=jax.tree.map(lambda leaf: _place(leaf, dtype), prepared))

@@ -200,6 +200,7 @@ def run_events(
     label: str = "run",
     resume: Callable[[Carry], Snapshot | None] | None = None,
     on_block: Callable[[Snapshot], bool | None] | None = None,
+    dry: bool = False,
 ) -> Result:
     """The loop over blocks of an asynchronous run; `simulate` and the config runner are its two callers.
 
@@ -221,6 +222,7 @@ def run_events(
       label: the result's name.
       resume: called with a fresh carry; returns the snapshot to go on from, or None.
       on_block: called after every block; True stops the run there.
+      dry: as in `run_rounds`.
 
     Returns:
       The result; `round` counts measurements, `time` is simulated time, `gradients` and `exchanges` count events.
@@ -275,6 +277,7 @@ def run_events(
             arrays,
             inputs=(count, count, events(0)),
             by_run=(False, False, True),
+            dry=dry,
         )
 
         def advance(_: int, number: int, carry: Carry, rows: list[dict[str, Any]]) -> Advance:

@@ -432,7 +432,7 @@ class Program:
 
 def block_of(
     start: jax.Array,
-    stop: jax.Array,
+    stop: jax.Array | None,
     carry: Carry,
     step: Callable[[jax.Array, Any, Any, Any], tuple[Any, Any, Info]],
     watched: Callable[[Any], Tree],
@@ -443,7 +443,7 @@ def block_of(
 
     Args:
       start: `[]`, the first round.
-      stop: `[]`, the round after the last.
+      stop: `[]`, the round after the last; None: the round `start` is traced, and nothing done.
       carry: the state before.
       step: `(t, state, memory, given) -> (state, memory, totals)`; totals are `bits` of every sender, and numbers
         `[]`.
@@ -464,6 +464,8 @@ def block_of(
         return state, memory, totals | {"bits": _split(totals["bits"])}
 
     shapes = jax.eval_shape(lambda: exact(start, carry.state, carry.beside, draw(start))[2])
+    if stop is None:
+        return carry, {}, {}
     zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
 
     def body(t: jax.Array, loop: Any, given: Tree = None) -> tuple[Carry, Info, jax.Array]:

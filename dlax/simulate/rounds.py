@@ -212,6 +212,7 @@ def run_rounds(
     label: str = "run",
     resume: Callable[[Carry], Snapshot | None] | None = None,
     on_block: Callable[[Snapshot], bool | None] | None = None,
+    dry: bool = False,
 ) -> Result:
     """The loop over blocks; `simulate` and the config runner are its two callers.
 
@@ -239,9 +240,11 @@ def run_rounds(
       label: the result's name.
       resume: called with a fresh carry; returns the snapshot to go on from, or None.
       on_block: called after every block; True stops the run there.
+      dry: only see whether everything fits together: trace the program, and do not compile it.
 
     Raises:
       ValueError: if sizes do not fit or a number is out of range.
+      Fits: in place of running, if `dry`.
     """
     check_sizes(problem, topology)
     if rounds < 0 or eval_every < 1:
@@ -278,7 +281,7 @@ def run_rounds(
         runs, keys, values = runs_of(seeds, hyper, dtype)
         columns = set(hyper if swept is None else swept) | {"seed"}
         runs = [{name: value for name, value in run.items() if name in columns} for run in runs]
-        compiled, arrays = with_facts(program, topology, len(runs) > 1, keys, values, arrays)
+        compiled, arrays = with_facts(program, topology, len(runs) > 1, keys, values, arrays, dry=dry)
 
         def advance(t: int, stop: int, carry: Carry, rows: list[dict[str, Any]]) -> Advance:
             carry, metrics, by_node = compiled.block(

@@ -281,6 +281,7 @@ def run_served(
     label: str = "run",
     resume: Callable[[Carry], Snapshot | None] | None = None,
     on_block: Callable[[Snapshot], bool | None] | None = None,
+    dry: bool = False,
 ) -> Result:
     """The loop over measurements of a run by schedules; `serve` and the config runner are its two callers.
 
@@ -300,6 +301,7 @@ def run_served(
       label: the result's name.
       resume: called with a fresh carry; returns the snapshot to go on from, or None.
       on_block: called after every measurement; True stops the run there.
+      dry: as in `run_rounds`.
 
     Returns:
       The result. `round` counts measurements, `time` is simulated time, all metrics are those of the server's model,
@@ -346,7 +348,7 @@ def run_served(
         nothing = np.zeros(len(plans), int)
         compiled = compile_program(
             program, several, keys, values, arrays, inputs=(jnp.int32(0), *rows_of(nothing, nothing)),
-            by_run=(False, False, False, True),
+            by_run=(False, False, False, True), dry=dry,
         )  # fmt: skip
         clients = _clients(runs, per_run, plans, problem)
 

@@ -500,6 +500,12 @@ MISTAKES = [
     ({"name": "trace", "path": "no.csv"}, "trace: path: there is no file 'no.csv'"),
     ([], "faults: together: needs at least one fault"),
     (
+        [["on_off", "link_loss"], "battery"],
+        r"faults\.faults\[0\]: expected a name or a mapping with 'name', got \[",
+    ),
+    (["on_off", None], r"faults\.faults\[1\]: expected a name or a mapping with 'name', got None"),
+    ([5], r"faults\.faults\[0\]: expected a name or a mapping with 'name', got 5"),
+    (
         [{"name": "node_loss", "holds": "start"}, {"name": "node_loss", "holds": "neighbour"}],
         "returning nodes must hold one thing, got neighbour and start",
     ),
