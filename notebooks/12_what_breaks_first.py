@@ -14,8 +14,8 @@
 # Five graphs: a ring, a torus, Barabási-Albert ($m = 2$), random geometric, 8-regular.
 #
 # Almost everything here is linear, so that nearly all of it can be predicted exactly. Rows of the table are marked:
-# *exact* is linear algebra at this $n$; *asymptotic* is theory for large $n$; *inferred* are our own thresholds, set before
-# the runs.
+# *exact* is linear algebra at this $n$; *asymptotic* is theory for large $n$; *inferred* are our own thresholds, some of
+# them set after a look at first runs.
 
 # %%
 # %matplotlib inline
