@@ -80,4 +80,4 @@ def linear(drop: Scalar | None = None, *, symmetric: bool = False, lost: Lost = 
         received = mixing.pull(message, index, kept, own)
         return received, link, count * size
 
-    return Channel(open_link, mix, plain=drop is None, faces=True, aged=True)
+    return Channel(open_link, mix, plain=drop is None, faces=True, aged=True, server=drop is None)
