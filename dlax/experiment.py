@@ -19,7 +19,7 @@ from dlax.data import cache_dir
 from dlax.results import Result, last_round
 from dlax.schedulers import Schedule
 from dlax.simulate import Clock, Snapshot, run_cohorts, run_events, run_rounds, run_served
-from dlax.simulate.cohorts import Crowd
+from dlax.simulate.cohorts import Crowd, check_cohort
 from dlax.simulate.compiled import Fits
 from dlax.simulate.liars import under_attack
 from dlax.simulate.pace import pace_of, speeds
@@ -221,6 +221,7 @@ def build(experiment: Experiment) -> tuple[Recipe, dict[str, list[float]], Probl
     if experiment.scheduler is not None:
         _schedules(experiment)
     if experiment.cohort is not None:
+        check_cohort(pieces, problem, _sampling(experiment))
         _with_path("cohort", lambda: _sampling(experiment).prepare(problem))
     if experiment.byzantine is not None and topology is not None:
         under_attack(problem, pieces, topology, _placement(experiment), experiment.knowledge)

@@ -151,7 +151,8 @@ class Channel(NamedTuple):
     that heeds `Network.told`: over others nobody can tell each receiver another thing. `aged` is True of one
     that also takes messages of several rounds, leaves `[r n, ...]` of which the first n are of this round, with a
     table that points into them. `reopens` is False of one whose link says what neighbours know, so that a node cannot
-    begin anew while others go on.
+    begin anew while others go on. `server` is True of one without state that, where all hear all, hands every receiver
+    the same: what a server can do.
 
     `check(heard [n], byzantine [n]) -> None`, NumPy, raises `ValueError` when some node that hears so many messages
     (its own is one) cannot withstand that many Byzantine ones; None where no number is too many.
@@ -163,6 +164,7 @@ class Channel(NamedTuple):
     faces: bool = False
     aged: bool = False
     reopens: bool = True
+    server: bool = False
     check: Callable[[np.ndarray, np.ndarray], None] | None = None
 
 

@@ -13,9 +13,11 @@ import dlax
 from dlax import faults, sampling
 from dlax import topology as tp
 from dlax.algorithms import dsgd, fedavg, fedopt, fedprox, scaffold
-from dlax.channel import robust
+from dlax.channel import CHANNELS, linear, median, robust
 from dlax.problems import least_squares, quadratic
-from dlax.simulate import simulate
+from dlax.robust import RULES
+from dlax.simulate import Clock, simulate
+from dlax.simulate.cohorts import star_of
 from dlax.simulate.streams import round_key, stream
 
 pytestmark = pytest.mark.usefixtures("strict_ranks")
@@ -241,14 +243,58 @@ def test_a_crowd_of_two_hundred_thousand_computes_only_the_cohort():
     assert math.isclose(result.rows[-1]["bits_total"], 50 * 20 * 2 * 2 * 4 * 32)
 
 
-def test_robust_rules_at_the_server_and_what_they_send():
-    rule = dlax.robust.median()
-    result = run(fedavg(LR, local_steps=K), channel=robust(rule=rule, tolerated=0))
+@pytest.mark.parametrize("channel", [robust(rule=dlax.robust.median(), tolerated=0), median()])
+def test_medians_at_the_server_and_what_they_send(channel):
+    result = run(fedavg(LR, local_steps=K), channel=channel)
     x = start()
     for t, cohort in enumerate(draws(sampling.uniform(size=S))[0]):
         x = np.median([local(x, i, t)[0] for i in cohort], axis=0)
     np.testing.assert_allclose(result.params["x"][0, 0], x, atol=1e-12)
     assert result.rows[-1]["bits_total"] == ROUNDS * S * 2 * 3 * 64
+
+
+def test_a_channel_fit_for_a_server_hands_all_the_same():
+    rules = {name: rule for name, rule in RULES.items() if robust(rule=rule()).server}
+    assert {"mean", "krum", "geometric_median", "trimmed_mean"} < rules.keys()
+    assert not {"nna", "clipped_gossip", "ios"} & rules.keys()
+    message = {"x": jnp.asarray(np.random.default_rng(0).normal(size=(5, 3)), jnp.float32)}
+    key, there = jax.random.key(0), jnp.array([False, True, True, False, True])
+    for channel in (linear(), median(), robust(rule=RULES["geometric_median"]())):
+        assert channel.server
+        for present in (None, there):
+            received, _, _ = channel.mix((), message, star_of(5, present, key, jnp.float32))
+            rows = np.asarray(received["x"])[slice(None) if present is None else np.asarray(present)]
+            np.testing.assert_allclose(rows, np.broadcast_to(rows[:1], rows.shape), atol=1e-6)
+
+
+def test_channels_whose_rows_differ_are_refused():
+    unfit = [make() for name, make in CHANNELS.items() if name not in ("linear", "median")]
+    for channel in (*unfit, linear(1.0), median(0.5), robust(0.5, rule=RULES["median"]())):
+        with pytest.raises(
+            ValueError, match=r"channel: a server .* fit for it are linear, median and robust"
+        ):
+            run(fedavg(LR), channel=channel)
+
+
+def test_rounds_without_anybody_have_no_loss_and_time_is_of_what_clients_send():
+    result = simulate(
+        fedavg(0.0), PROBLEM, cohort=sampling.uniform(size=N), rounds=4, eval_every=2, precision="float64",
+        faults=faults.cyclic(4.0, 1.0, phases="together"), clock=Clock(gradient=0.0, bandwidth=1.0),
+    )  # fmt: skip
+    first, second = result.rows[1:]  # of rounds 0 and 1, of which the second is empty, and of none
+    assert first["train_loss"] == pytest.approx(result.rows[0]["objective"], rel=1e-12)
+    assert math.isnan(second["train_loss"]) and second["diverged"] == -1
+    assert [first["participants"], second["participants"]] == [N / 2, 0]
+    assert first["time"] == second["time"] == 3 * 64 and first["bits_total"] == N * 2 * 3 * 64
+
+
+def test_batteries_pay_for_what_clients_send():
+    fault = faults.battery(1000.0, 0.0, 1.0, 1e-9, 1.0)  # full, and 192 bits a round: empty after the sixth
+    result = simulate(
+        fedavg(0.0), PROBLEM, cohort=sampling.uniform(size=N), rounds=8, eval_every=8, precision="float64",
+        faults=fault,
+    )  # fmt: skip
+    assert result.rows[-1]["participants"] == N * 6 / 8
 
 
 def test_a_config_runs_sweeps_and_resumes(tmp_path):
@@ -277,15 +323,23 @@ MISTAKES = [
     ({"faults": "bursts"}, "links fail only where there is a graph"),
     ({"faults": {"name": "node_loss", "by": "degree"}}, "centrality needs a graph"),
     ({"cohort": None}, "topology: is required, unless there is a cohort"),
-    ({"channel": "power_gossip"}, "state on edges"),
+    ({"channel": "power_gossip"}, "channel: a server hands all clients the same"),
+    ({"channel": "delayed"}, "channel: a server hands all clients the same"),
+    ({"channel": "running_sums"}, "channel: a server hands all clients the same"),
+    (
+        {"faults": {"name": "node_loss", "until": 5.0, "holds": "start"}},
+        "faults: holds must be old .*'start'",
+    ),
+    ({"problem": "average"}, "cohort: a server has one first model"),
 ]
 
 
 @pytest.mark.parametrize(("change", "message"), MISTAKES)
-def test_mistakes(change, message):
+def test_mistakes(change, message, tmp_path):
     config = {"nodes": N, "problem": "quadratic", "cohort": "uniform", "algorithm": "fedavg", "rounds": 2}
     with pytest.raises(ValueError, match=message):
-        dlax.run(config | change)
+        dlax.run(config | change, out=tmp_path / "run")
+    assert change == {"faults": "bursts"} or not (tmp_path / "run").exists()  # links are looked at in the run
 
 
 def test_simulate_takes_a_graph_or_a_cohort():
@@ -293,3 +347,7 @@ def test_simulate_takes_a_graph_or_a_cohort():
         simulate(dsgd(0.1), PROBLEM, rounds=2)
     with pytest.raises(ValueError, match="cohorts take rounds, not a duration"):
         simulate(fedavg(0.1), PROBLEM, cohort=sampling.uniform(size=2), duration=2.0)
+    strange = {"participation": 0.5, "byzantine": np.zeros(N, bool), "start": "common", "knowledge": "own"}
+    for name, value in strange.items():
+        with pytest.raises(ValueError, match=f"simulate: {name} has no place beside cohort"):
+            run(fedavg(0.1), **{name: value})

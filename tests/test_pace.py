@@ -146,7 +146,7 @@ def test_cohorts_wait_for_their_slowest():
         cohort = np.asarray(
             sampling.subset(stream(round_key(jax.random.key(0), jnp.int32(t)), "graph"), N, 3)
         )
-        total += work[t][cohort].max() + 2 * BITS / 200.0 + 0.5
+        total += work[t][cohort].max() + BITS / 200.0 + 0.5
         assert result.rows[t + 1]["time"] == pytest.approx(total, rel=1e-12)
 
 

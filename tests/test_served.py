@@ -73,12 +73,13 @@ def test_members_that_train_together_get_what_they_get_one_by_one():
     np.testing.assert_allclose(*losses)
 
 
-def test_a_synchronous_schedule_is_fedavg_batch_by_batch():
+@pytest.mark.parametrize("steps", [9, 1])
+def test_a_synchronous_schedule_is_fedavg_batch_by_batch(steps):
     """The same minibatches and the same mean: to rounding, the algorithm of the rounds clock."""
-    schedule = sc.synchronous(np.ones(M), steps=9, aggregations=7)
+    schedule = sc.synchronous(np.ones(M), steps=steps, aggregations=7)
     mine = serve(schedule, NOISY, lr=LR, seeds=2, **EVERY)
     theirs = dlax.simulate(
-        functools.partial(fedavg, local_steps=9), NOISY, tp.complete(M), rounds=7, eval_every=1, seeds=2,
+        functools.partial(fedavg, local_steps=steps), NOISY, tp.complete(M), rounds=7, eval_every=1, seeds=2,
         hyper={"lr": LR}, precision="float64",
     )  # fmt: skip
     np.testing.assert_allclose(
@@ -186,6 +187,7 @@ REFUSED = {
     "one first model": lambda: serve(SCHEDULES["fedbuff"], average(M)),
     "seeds must name": lambda: serve(SCHEDULES["fedbuff"], EXACT, seeds=[]),
     "one a seed, got 1 for 2 seeds": lambda: serve([SCHEDULES["fedbuff"]], EXACT, seeds=2),
+    "seeds must be different": lambda: serve([SCHEDULES["fedbuff"]] * 2, EXACT, seeds=[0, 0]),
     "must last equally long": lambda: serve([SCHEDULES["fedbuff"], SCHEDULES["compass"]], EXACT, seeds=2),
     "eval_every must be positive": lambda: serve(SCHEDULES["fedbuff"], EXACT, eval_every=0.0),
     "eval_aggregations must be at least 1": lambda: serve(SCHEDULES["fedbuff"], EXACT, eval_aggregations=0),

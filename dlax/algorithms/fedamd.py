@@ -41,7 +41,8 @@ def fedamd(
 
     At the optimum all directions are zero, whatever the clients' data and minibatches: the method is exact. Its walk
     goes along kept gradients that are N / (s p) rounds old on average, so lr · K must be small against that. With
-    K = 1 no minibatch is used at all.
+    K = 1 no minibatch is used at all; the loss of miners is then the one on all their data. Where nodes start apart,
+    x is their mean.
 
     What is the authors' code's: this order, plain means, one full round of anchors at the start. There a probability
     of exactly 1 makes everybody a miner; here it makes everybody an anchor.
@@ -56,7 +57,8 @@ def fedamd(
       schedule: factor s(t) on lr, of the round t.
 
     Returns:
-      The (init, step) pair. A client sends one message of the model's size, and receives x and g. A miner takes
+      The (init, step) pair. A client sends one message of the model's size and a number, and receives x and g. Of a
+      compressed message, which the channel sees as both, it pays for the same share. A miner takes
       2 (K − 1) minibatch gradients, an anchor one on all its data, which counts as one gradient.
 
     Raises:
@@ -71,6 +73,7 @@ def fedamd(
 
     def init(params: Tree, round: Round) -> FedAMDState:
         round.require("fedamd", "complete", "full participation")
+        params = tree.broadcast(tree.node_mean(params), tree.num_nodes(params))  # there is one x
         anchor = round.full_grad(params)[1]
         bullseye = tree.broadcast(tree.node_mean(anchor), tree.num_nodes(params))
         nobody = jnp.zeros(round.active.shape, jax.tree.leaves(params)[0].dtype)
@@ -104,11 +107,11 @@ def fedamd(
             lambda x, w: (x - tree.beside(scale, w) * w).astype(x.dtype), state.params, walk
         )
         bullseye = tree.add(state.bullseye, moved, jnp.sum(round.active) / round.clients)
+        whole = tree.message_bits((walked, change, miners))
+        sent = whole - tree.message_bits(state.params)  # of the two a client sends only one
         info = {
             "loss": loss,
-            "bits": jnp.where(
-                bits > 0, bits - tree.message_bits(state.params), bits
-            ),  # of the two only one is sent
+            "bits": jnp.round(bits / whole * sent),
             "gradients": jnp.where(is_anchor, 1, 2 * (local_steps - 1)),
         }
         return FedAMDState(params, bullseye, anchor, link), info
@@ -125,7 +128,7 @@ def fedamd(
             return (y, tree.add(y, direction, -rate), direction), loss
 
         if local_steps == 1:
-            return first, jnp.zeros(round.active.shape, jax.tree.leaves(state.params)[0].dtype)
+            return first, round.full_grad(state.params)[0]
         (_, y, _), losses = jax.lax.scan(walk, (state.params, first, state.bullseye), keys[1:])
         return y, jnp.mean(losses, axis=0)
 

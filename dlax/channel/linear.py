@@ -84,4 +84,5 @@ def linear(drop: Scalar | None = None, *, symmetric: bool = False, lost: Lost = 
         received = mixing.pull(message, read, kept, own)
         return received, link, count * size
 
-    return Channel(open_link, mix, plain=drop is None, faces=True, aged=drop is None or lost != "sender")
+    aged = drop is None or lost != "sender"
+    return Channel(open_link, mix, plain=drop is None, faces=True, aged=aged, server=drop is None)

@@ -45,7 +45,7 @@ def median(drop: Scalar | None = None) -> Channel:
         count = messages(sent, index, network.out_degree)
         return received, link, count * tree.message_bits(message)
 
-    return Channel(open_link, mix)
+    return Channel(open_link, mix, server=drop is None)
 
 
 def _leaf_median(leaf: jax.Array, index: jax.Array, arrived: jax.Array) -> jax.Array:

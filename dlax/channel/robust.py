@@ -149,7 +149,8 @@ def robust(
             "withstood. Place fewer attackers, take a denser graph, or set channel.beyond to true to see it break"
         )
 
-    return Channel(open_link, mix, faces=True, aged=True, check=check)
+    alike = drop is None and (rule.reduce is not None or rule.symmetric)
+    return Channel(open_link, mix, faces=True, aged=True, server=alike, check=check)
 
 
 class View(NamedTuple):

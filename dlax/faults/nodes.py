@@ -194,7 +194,7 @@ def battery(
     Args:
       capacity: of every battery.
       work: energy of a gradient.
-      radio: energy of a bit sent.
+      radio: energy of a bit sent; what is received costs nothing.
       recharge: energy gained in a round, asleep or awake.
       resume: share of the capacity at which a resting node wakes, in (0, 1].
 

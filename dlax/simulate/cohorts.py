@@ -43,7 +43,6 @@ from dlax.simulate.rounds import (
 )
 from dlax.simulate.streams import fault_key, round_key, stream
 from dlax.types import (
-    Edges,
     Execution,
     Info,
     Key,
@@ -114,10 +113,11 @@ class CohortProgram:
         pieces, t = self.build(hyper), jnp.int32(0)
         everyone = jnp.arange(self.n, dtype=jnp.int32)
         params = first_params(self.problem, self.n, "common", key, arrays)
-        state = pieces.algorithm.init(params, self._round(t, key, pieces, arrays, everyone, None))
+        state = pieces.algorithm.init(params, self._round(t, key, pieces, arrays, everyone, None, []))
         memory = () if pieces.faults is None else pieces.faults.begin(self._site(t, key, arrays))
         first = {
-            name: jax.tree.map(lambda leaf: leaf[:1], getattr(state, name)) for name in self._server(pieces)
+            name: jax.tree.map(lambda leaf: leaf[:1], getattr(state, name))
+            for name in pieces.algorithm.server
         }
         return Carry(state._replace(**first), jnp.int32(-1), Beside(memory))
 
@@ -126,7 +126,7 @@ class CohortProgram:
     ) -> tuple[Carry, Info, Info]:
         """Rounds start, ..., stop − 1 and one evaluation of the server's model, as `Program.block`."""
         pieces = self.build(hyper)
-        server = self._server(pieces)
+        server = pieces.algorithm.server
 
         def step(t: jax.Array, state: Any, beside: Beside, _: None) -> tuple[Any, Beside, Info]:
             awake, memory = None, beside.faults
@@ -147,11 +147,12 @@ class CohortProgram:
                 )
                 for name, value in state._asdict().items()
             })  # fmt: skip
-            round = self._round(t, key, pieces, arrays, clients, there)
+            down = list[jax.Array]()
+            round = self._round(t, key, pieces, arrays, clients, there, down)
             new, info = pieces.algorithm.step(rows, round)
             if there is not None:
                 new = tree.where_nodes(present, new, rows)
-            some = jnp.argmax(present)  # the server's fields are the same in every row that took part
+            some = jnp.argmax(present)  # the server's fields are the same in all rows that took part
             state = state._replace(**{
                 name: (
                     jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, some, 1), value)
@@ -169,19 +170,13 @@ class CohortProgram:
                 memory = pieces.faults.after(memory, *self._spread(clients, present, work, info["bits"]))
             time = work_time(self.pace, arrays.clock, t, key, clients, gradients_of(info))
             totals = self._totals(info, time, clients, arrays, there, present)
+            totals["bits"] = sum(down, totals["bits"])
             return state, Beside(memory), totals
 
         def evaluate(state: Any, beside: Beside) -> tuple[Info, Info]:
             return measure_server(self.problem, state.params, arrays), {}
 
         return block_of(start, stop, carry, step, lambda state: state.params, evaluate)
-
-    def _server(self, pieces: Pieces) -> tuple[str, ...]:
-        if not pieces.algorithm.server:
-            raise ValueError(
-                "cohort: this algorithm has no server; fedavg, fedopt, fedprox and scaffold have, among others"
-            )
-        return pieces.algorithm.server
 
     def _site(self, t: jax.Array, run_key: Key, arrays: Arrays) -> Site:
         def hears() -> jax.Array:
@@ -219,6 +214,8 @@ class CohortProgram:
             return jnp.sum(jnp.where(there, values, 0)) / jnp.maximum(jnp.sum(there), 1)
 
         totals = {"time": time, "participants": jnp.sum(present)}
+        if there is not None:
+            totals["heard"] = jnp.any(there)
         if "loss" in info:
             totals["train_loss"] = average(info["loss"])
         totals |= {k: average(v) for k, v in info.items() if k not in ("loss", "bits", "gradients")}
@@ -232,7 +229,9 @@ class CohortProgram:
         arrays: Arrays,
         clients: jax.Array,
         present: jax.Array | None,
+        down: list[jax.Array],
     ) -> Round:
+        """The round as the algorithm sees it; bits `[s]` that come back to the clients are added to `down`."""
         key = round_key(run_key, t)
         size = len(clients)
         channel = pieces.channel
@@ -250,14 +249,12 @@ class CohortProgram:
             return full_gradients(self.problem, self.execution, params, local, arrays)
 
         def mix(link: Any, message: Tree) -> tuple[Tree, Any, jax.Array]:
-            received, link, up = channel.mix(link, message, star_of(size, present, channel_key, dtype))
-            if channel.faces and not channel.plain:  # it counted a message to every other member
-                others = (size if present is None else jnp.sum(present)) - 1
-                up = up / jnp.maximum(others, 1)
-            if present is not None:
-                up = jnp.where(present, up, 0)
-            down = jnp.where(True if present is None else present, tree.message_bits(message), 0)
-            return received, link, up + down
+            # The channel counts what its nodes would send one another; here one message goes to the server.
+            received, link, _ = channel.mix(link, message, star_of(size, present, channel_key, dtype))
+            there = jnp.ones(size, dtype) if present is None else present.astype(dtype)
+            bits = there * tree.message_bits(message)
+            down.append(bits)
+            return received, link, bits
 
         dtype = arrays.clock["gradient"].dtype
         channel_key = stream(key, "channel")
@@ -315,19 +312,37 @@ def star_of(size: int, present: jax.Array | None, key: Key, dtype: Any) -> Netwo
         weight = jnp.where(present[:, None], weight, 0)
         return others.astype(jnp.int32), weight, jnp.where(present, share, 1)
 
-    def edges() -> Edges:
-        raise ValueError("cohort: the channel keeps state on edges, and clients of a server have none")
+    return Network(mix, table, jnp.ones(size, dtype), None, key, complete=present is None)
 
-    return Network(
-        mix,
-        table,
-        jnp.ones(size, dtype),
-        None,
-        key,
-        lambda who, *words: None,
-        edges,
-        complete=present is None,
-    )
+
+def check_cohort(pieces: Pieces, problem: Problem, sampling: Sampling) -> None:
+    """Refuses what does not fit a server and its clients.
+
+    Raises:
+      ValueError: if the cohort is larger than the crowd, the algorithm has no server, the channel is not fit for one,
+        there is an attack, returning clients hold anything but their old state, or every client has its own start.
+    """
+    if sampling.size > problem.n:
+        raise ValueError(f"cohort: size must be at most the {problem.n} clients, got {sampling.size}")
+    if not pieces.algorithm.server:
+        raise ValueError(
+            "cohort: this algorithm has no server; fedavg, fedopt, fedprox and scaffold have, among others"
+        )
+    if not pieces.channel.server:
+        raise ValueError(
+            "channel: a server hands all clients the same, and keeps nothing of a client; fit for it are linear, "
+            "median and robust, each with drop: null, the last by a rule that counts all vectors alike "
+            "(median, krum, ...)"
+        )
+    if pieces.attack is not None:
+        raise ValueError("attack: cohorts have none yet; take the rounds clock and the complete graph")
+    if pieces.faults is not None and pieces.faults.holds != "old":
+        raise ValueError(
+            "faults: holds must be old on the cohorts clock, where clients return with what they have, "
+            f"got {pieces.faults.holds!r}"
+        )
+    if problem.starts is not None:
+        raise ValueError("cohort: a server has one first model, and the problem gives every node its own")
 
 
 def run_cohorts(
@@ -351,7 +366,9 @@ def run_cohorts(
     """Runs an algorithm with a server on N = `problem.n` clients, s of them a round.
 
     Bits are what the cohort sends to the server and what comes back, an uncompressed message each. A round takes as
-    long as the slowest client works and sends, and two latencies.
+    long as the slowest client works and sends, and two latencies: what comes back takes no bandwidth of the client's,
+    and nothing of a battery. `train_loss`, and what else an algorithm reports, are means over the rounds in which
+    somebody took part.
 
     Args:
       build: hyper-parameters of one run -> algorithm, channel, faults, as in `run_rounds`.
@@ -375,8 +392,7 @@ def run_cohorts(
       model, `[runs, 1, ...]`.
 
     Raises:
-      ValueError: if a number is out of range, the cohort is larger than the crowd, the algorithm has no server, or it
-        or the channel or a fault needs a graph.
+      ValueError: if a number is out of range, as `check_cohort`, or if the algorithm or a fault needs a graph.
     """
     if rounds < 0 or eval_every < 1:
         raise ValueError(
@@ -384,15 +400,12 @@ def run_cohorts(
         )
     if not seeds:
         raise ValueError("simulate: seeds must name at least one seed")
-    if sampling.size > problem.n:
-        raise ValueError(f"cohort: size must be at most the {problem.n} clients, got {sampling.size}")
     if sampling.rounds is not None and rounds > sampling.rounds:
         raise ValueError(f"cohort: rounds must be at most the {sampling.rounds} of the table, got {rounds}")
     with jax.enable_x64(precision == "float64"):
         dtype = np.float64 if precision == "float64" else np.float32
         pieces = build({name: jnp.asarray(each[0], dtype) for name, each in hyper.items()})
-        if pieces.attack is not None:
-            raise ValueError("attack: cohorts have none yet; take the rounds clock and the complete graph")
+        check_cohort(pieces, problem, sampling)
         pace, numbers = pace_of(clock, problem.n)
         if pace.barrier != "all" or numbers["latency"].ndim:
             raise ValueError("clock: barrier 'neighbours' and latencies of edges need a graph")

@@ -445,16 +445,16 @@ def block_of(
       start: `[]`, the first round.
       stop: `[]`, the round after the last; None: the round `start` is traced, and nothing done.
       carry: the state before.
-      step: `(t, state, memory, given) -> (state, memory, totals)`; totals are `bits` of every sender, and numbers
-        `[]`.
+      step: `(t, state, memory, given) -> (state, memory, totals)`; totals are `bits` of every sender, and numbers `[]`;
+        of them `heard`, if it is there, is 1 in rounds in which somebody took part.
       watched: `state -> what of it must stay finite`.
       evaluate: `(state, memory) -> (metrics [], metrics of every node)`.
       ahead: (C, `first -> what rounds first, ..., first + C − 1 are given, [C, ...]`), for numbers that are cheaper
         to draw for many rounds at once; None: `given` is None.
 
     Returns:
-      The carry, the metrics of the block (sums for `bits` and `time`, means of what else the rounds report), and
-      those of every node.
+      The carry, the metrics of the block (sums for `bits` and `time`, means of what else the rounds report, over
+      those that were `heard`, but for `participants`), and those of every node.
     """
     many, draw = ahead or (1, lambda first: None)
 
@@ -494,7 +494,12 @@ def block_of(
     broken = (diverged < 0) & ~tree.all_finite(watched(state))
     diverged = jnp.where(broken, stop, diverged)
     metrics, nodes = evaluate(state, memory)
-    means = {k: v if k in ("bits", "time") else v / (stop - start) for k, v in sums.items()}
+    rounds = stop - start
+    heard = sums.pop("heard", rounds)  # a round without anybody has nothing to report
+    means = {
+        k: v if k in ("bits", "time") else v / (rounds if k == "participants" else heard)
+        for k, v in sums.items()
+    }
     return Carry(state, diverged, memory), {**means, **metrics, "diverged": diverged}, nodes
 
 

@@ -146,6 +146,9 @@ def simulate(
 
         if rounds is None:
             raise ValueError("simulate: cohorts take rounds, not a duration")
+        strange = sorted(options.keys() - inspect.signature(run_cohorts).parameters.keys())
+        if strange:
+            raise ValueError(f"simulate: {strange[0]} has no place beside cohort")
         return run_cohorts(
             Ready(algorithm, channel, attack, faults), problem, cohort, rounds=rounds,  # type: ignore[arg-type]
             eval_every=int(eval_every or max(1, rounds // 20)), seeds=which, hyper=values, **options,

@@ -177,10 +177,11 @@ class ServedProgram:
         def rows(of: Tree) -> Tree:
             return jax.tree.map(lambda leaf: leaf.at[client].get(mode="clip"), of)
 
-        def task_keys(number: jax.Array) -> jax.Array:
-            return jax.random.split(stream(round_key(key, number), "algorithm"), self.most)
+        def task_keys(number: jax.Array, steps: jax.Array) -> jax.Array:
+            whole = stream(round_key(key, number), "algorithm")
+            return jnp.where(steps == 1, whole, jax.random.split(whole, self.most))  # as `descend` does
 
-        local, first, keys = rows(arrays.local), rows(starts), jax.vmap(task_keys)(number)
+        local, first, keys = rows(arrays.local), rows(starts), jax.vmap(task_keys)(number, steps)
 
         def step(s: jax.Array, loop: tuple[Tree, Any, jax.Array]) -> tuple[Tree, Any, jax.Array]:
             def one(
@@ -460,6 +461,8 @@ def _check(
     """Refuses what does not fit together."""
     if len(plans) != len(seeds):
         raise ValueError(f"serve: needs one schedule, or one a seed, got {len(plans)} for {len(seeds)} seeds")
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"serve: seeds must be different, got {list(seeds)}")
     for plan in plans:
         if plan.clients != problem.n:
             raise ValueError(f"serve: the problem has {problem.n} clients, the schedule {plan.clients}")

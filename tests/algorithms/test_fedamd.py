@@ -9,6 +9,8 @@ import dlax
 from dlax import sampling
 from dlax import topology as tp
 from dlax.algorithms import fedamd, fedavg
+from dlax.channel import choco
+from dlax.compress import message_bits, top_k
 from dlax.problems import least_squares, quadratic
 from dlax.simulate import simulate
 from dlax.simulate.streams import round_key, stream
@@ -92,6 +94,30 @@ def test_with_one_step_the_minibatch_does_not_matter():
     options = {"rounds": 6, "eval_every": 6, "precision": "float64", "cohort": sampling.uniform(size=S)}
     a, b = (simulate(fedamd(LR, local_steps=1), p, **options).params["x"] for p in (PROBLEM, other))
     np.testing.assert_array_equal(a, b)
+
+
+def test_nodes_that_start_apart_agree_and_send_one_model_and_a_number():
+    starts = np.random.default_rng(0).normal(size=(N, 3))
+    apart = PROBLEM._replace(starts={"x": starts - starts.mean(axis=0)})  # 0 on average, as the loop starts
+    options = {"rounds": 2, "eval_every": 1, "precision": "float64"}
+    result = simulate(fedamd(LR, local_steps=1), apart, tp.complete(N), **options)
+    loss = np.mean(
+        [np.mean(B[i] ** 2) / 2 for i in range(N)]
+    )  # at 0: of anchors and miners, on all their data
+    assert result.rows[1]["train_loss"] == pytest.approx(loss, rel=1e-12)
+    assert result.rows[-1]["consensus"] < 1e-20
+    assert [row["bits_node"] for row in result.rows] == [0, 7 * 4 * 64, 2 * 7 * 4 * 64]
+
+
+def test_of_a_compressed_message_the_same_share_is_paid():
+    channel = choco(1.0, compressor=top_k(fraction=0.25))
+    row = simulate(
+        fedamd(LR, local_steps=1), PROBLEM, tp.complete(N), channel=channel, rounds=1, eval_every=1
+    ).rows[-1]
+    whole = message_bits(
+        top_k(fraction=0.25), tuple(jnp.zeros((N, *d), jnp.float32) for d in ((3,), (3,), ()))
+    )
+    assert row["bits_node"] == round(7 * whole * 4 / 7)
 
 
 @pytest.mark.parametrize("options", [{"anchors": 0.3}, {"period": 4}])
