@@ -165,6 +165,9 @@ def test_mistakes_in_a_config(clock, message):
     [
         (Clock(gradient=np.ones(3)), r"clock.gradient: expected a number or an array \[8\], got \[3\]"),
         (Clock(latency=-1.0), "clock.latency: must be at least 0, got -1"),
+        (Clock(gradient=np.inf), "clock.gradient: must be finite, got inf"),
+        (Clock(latency=np.inf), "clock.latency: must be finite, got inf"),
+        (Clock(sigma=np.inf), "clock: sigma must be at least 0 and slowdown positive, both finite, got inf"),
         (Clock(bandwidth=0.0), "clock.bandwidth: must be positive, got 0"),
         (Clock(barrier="some"), "clock.barrier: must be one of all, neighbours, got 'some'"),
     ],
