@@ -40,16 +40,22 @@ TRACED_SPECS = {"algorithm": "algorithm", "channel": "channel", "attack": "attac
 class _Clock(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid")
     gradient: float = pydantic.Field(
-        default=1.0, ge=0, description="simulated time of one minibatch gradient"
+        default=1.0, ge=0, allow_inf_nan=False, description="simulated time of one minibatch gradient"
     )
-    latency: float = pydantic.Field(default=0.0, ge=0, description="simulated time until a message arrives")
+    latency: float = pydantic.Field(
+        default=0.0, ge=0, allow_inf_nan=False, description="simulated time until a message arrives"
+    )
     bandwidth: float = pydantic.Field(
         default=float("inf"), gt=0, description="bits a node sends per unit of time"
     )
     law: Law = pydantic.Field(default="constant", description="how the time of gradients varies")
-    sigma: float = pydantic.Field(default=0.5, ge=0, description="by how much, of normal and log_normal")
+    sigma: float = pydantic.Field(
+        default=0.5, ge=0, allow_inf_nan=False, description="by how much, of normal and log_normal"
+    )
     stragglers: float = pydantic.Field(default=0.0, ge=0, le=1, description="chance of a node to be slow")
-    slowdown: float = pydantic.Field(default=5.0, gt=0, description="how many times as long stragglers take")
+    slowdown: float = pydantic.Field(
+        default=5.0, gt=0, allow_inf_nan=False, description="how many times as long stragglers take"
+    )
     barrier: Barrier = pydantic.Field(default="all", description="whom a node waits for")
     speeds: str | None = pydantic.Field(
         default=None,
@@ -91,10 +97,14 @@ class Experiment(pydantic.BaseModel):
     duration: float | None = pydantic.Field(
         default=None,
         gt=0,
+        allow_inf_nan=False,
         description="simulated time to run, in place of rounds, of asynchronous algorithms and schedulers",
     )
     eval_every: float | None = pydantic.Field(
-        default=None, gt=0, description="rounds, or simulated time; default a twentieth of the run"
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="rounds, or simulated time; default a twentieth of the run",
     )
     seeds: int | list[int] = pydantic.Field(default=1, description="how many, or which")
     start: Start = pydantic.Field(default="common", description="one draw for all, or one each")
@@ -301,7 +311,7 @@ def _check_clock(experiment: Experiment) -> None:
         experiment.eval_every = experiment.duration / 20 if every is None else every
         return
     assert experiment.rounds is not None
-    if every is not None and not every.is_integer():
+    if every is not None and every != int(every):
         raise ValueError(f"eval_every: must be a whole number of rounds, given {every!r}")
     experiment.eval_every = max(1, experiment.rounds // 20) if every is None else int(every)
 

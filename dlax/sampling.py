@@ -74,9 +74,11 @@ def weighted(*, size: int = 10, power: float = 1.0) -> Sampling:
       power: 1 makes clients with twice the samples twice as likely, 0 all alike.
 
     Raises:
-      ValueError: if s < 1; in a run, if s > N, or the problem does not count samples.
+      ValueError: if s < 1 or the power is not finite; in a run, if s > N, or the problem does not count samples.
     """
     _check_size("weighted", size)
+    if not np.isfinite(power):
+        raise ValueError(f"weighted: power must be finite, got {power}")
 
     def prepare(problem: Problem) -> np.ndarray:
         if problem.table is None:
@@ -203,6 +205,8 @@ def _every_client(problem: Problem) -> np.ndarray:
 
 
 def _check_size(who: str, size: int) -> None:
+    if not isinstance(size, int | np.integer):
+        raise ValueError(f"{who}: size must be a whole number, got {size}")
     if size < 1:
         raise ValueError(f"{who}: size must be at least 1, got {size}")
 

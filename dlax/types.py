@@ -150,9 +150,9 @@ class Channel(NamedTuple):
     `plain` is True of a channel that hands every message on as it is: received = W message. `faces` is True of one
     that heeds `Network.told`: over others nobody can tell each receiver another thing. `aged` is True of one
     that also takes messages of several rounds, leaves `[r n, ...]` of which the first n are of this round, with a
-    table that points into them. `reopens` is False of one whose link says what neighbours know, so that a node cannot
-    begin anew while others go on. `server` is True of one without state that, where all hear all, hands every receiver
-    the same: what a server can do.
+    table that points into them. `reopens` is False of one whose link says what neighbours know, so that a node
+    cannot begin anew while others go on. `server` is True of one without state that, where all hear all, hands every
+    receiver the same: what a server can do.
 
     `check(heard [n], byzantine [n]) -> None`, NumPy, raises `ValueError` when some node that hears so many messages
     (its own is one) cannot withstand that many Byzantine ones; None where no number is too many.

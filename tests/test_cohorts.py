@@ -334,6 +334,13 @@ MISTAKES = [
 ]
 
 
+def test_parts_of_a_client_are_refused():
+    with pytest.raises(ValueError, match=r"uniform: size must be a whole number, got 2\.5"):
+        sampling.uniform(size=2.5)
+    with pytest.raises(ValueError, match="weighted: power must be finite, got nan"):
+        sampling.weighted(power=float("nan"))
+
+
 @pytest.mark.parametrize(("change", "message"), MISTAKES)
 def test_mistakes(change, message, tmp_path):
     config = {"nodes": N, "problem": "quadratic", "cohort": "uniform", "algorithm": "fedavg", "rounds": 2}

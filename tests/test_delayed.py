@@ -203,6 +203,8 @@ def test_longer_delays_slow_consensus():
         ({"mean": 3.0, "law": "uniform"}, "a delay may be 6 rounds, and most is 4"),
         ({"mean": 1.5, "law": "fixed"}, "law 'fixed' needs whole rounds, got mean 1.5"),
         ({"mean": -1.0}, "got mean -1"),
+        ({"mean": float("inf")}, "mean must be at least 0 and finite, got mean inf"),
+        ({"mean": float("nan"), "law": "fixed"}, "mean must be at least 0 and finite, got mean nan"),
         ({"most": 0}, "most must be at least 1, got 0"),
         ({"law": "normal"}, "law must be one of fixed, uniform, geometric, got 'normal'"),
         ({"use": "all"}, "use must be one of newest, each, got 'all'"),

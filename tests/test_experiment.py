@@ -174,6 +174,11 @@ def test_a_tidy_table_has_a_row_for_every_seed_and_evaluation():
         ({"participation": 0}, "participation: input should be greater than 0, given 0"),
         ({"clock": {"latncy": 1}}, r"clock\.latncy: unknown option, given 1"),
         ({"clock": {"latency": -1}}, r"clock\.latency: input should be greater than or equal to 0, given -1"),
+        ({"eval_every": float("inf")}, "eval_every: input should be a finite number, given inf"),
+        *(
+            ({"clock": {name: float("inf")}}, rf"clock\.{name}: input should be a finite number, given inf")
+            for name in ("gradient", "latency", "sigma", "slowdown")
+        ),
         ({"vmap": {"algorithm.local_steps": [1]}}, r"'local_steps' is static for dsgd; traced are lr"),
         ({"vmap": {"algorithm.lrr": [1]}}, r"'lrr' is unknown for dsgd; .*did you mean 'lr'\?"),
         (

@@ -263,6 +263,7 @@ REFUSED = {
     "alpha must be positive": lambda: sc.synchronous([1.0], alpha=0.0, duration=1.0),
     "shares must be 2 numbers": lambda: sc.synchronous([1.0, 1.0], shares=[1.0], duration=1.0),
     "synchronous: steps must be at least 1": lambda: sc.synchronous([1.0], steps=0, duration=1.0),
+    "synchronous: steps must be a whole number, got 2.5": lambda: sc.synchronous([1.0], steps=2.5, duration=1.0),
     "buffer must be at least 1": lambda: sc.fedbuff([1.0], buffer=0, duration=1.0),
     "tiers must be 1 to 2": lambda: sc.tiered([1.0, 1.0], tiers=3, duration=1.0),
     "polynomial: a must be at least 0": lambda: sc.polynomial(a=-1.0),

@@ -38,9 +38,12 @@ def fedprox(
       The (init, step) pair; a message is the model, to each of the n − 1 others of the complete graph.
 
     Raises:
-      ValueError: if local_steps < 1, or the topology is not the complete graph with weights 1/n.
+      ValueError: if local_steps < 1 or μ is a number below 0, or the topology is not the complete graph with weights
+        1/n.
     """
     check_steps("fedprox", local_steps)
+    if isinstance(proximal, int | float) and not 0 <= proximal < float("inf"):
+        raise ValueError(f"fedprox: proximal must be at least 0 and finite, got {proximal}")
 
     def init(params: Tree, round: Round) -> DSGDState:
         round.require("fedprox", "complete")

@@ -86,8 +86,10 @@ def delayed(
     if most < 1:
         raise ValueError(f"delayed: most must be at least 1, got {most}")
     if isinstance(mean, int | float):
+        if not 0 <= mean < float("inf"):
+            raise ValueError(f"delayed: mean must be at least 0 and finite, got mean {mean:g}")
         longest = {"fixed": mean, "uniform": 2 * mean, "geometric": 0}[law]
-        if mean < 0 or longest > most:
+        if longest > most:
             raise ValueError(
                 f"delayed: with law {law!r} a delay may be {longest:g} rounds, and most is {most}; got mean {mean:g}"
             )

@@ -1,13 +1,13 @@
 """Links that lose messages: on their own, in bursts, or all between two parts of the network."""
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dlax.channel.links import uniform_by_edge
-from dlax.faults.nodes import check_share
+from dlax.faults.nodes import check_share, check_span, check_word
 from dlax.topology import Topology
 from dlax.types import Fault, Outage, Scalar, Site
 
@@ -89,14 +89,10 @@ def split(at: Scalar = 0.0, until: Scalar = float("inf"), *, parts: int = 2, by:
     Raises:
       ValueError: if a number is out of range, there are more parts than nodes, or the word is neither.
     """
-    if isinstance(at, int | float) and at < 0:
-        raise ValueError(f"split: at must be a round, at least 0, got {at}")
-    if isinstance(at, int | float) and isinstance(until, int | float) and until <= at:
-        raise ValueError(f"split: until must be after at = {at:g}, got {until:g}")
+    check_span("split", at, until)
     if parts < 2:
         raise ValueError(f"split: parts must be at least 2, got {parts}")
-    if by not in get_args(Parts):
-        raise ValueError(f"split: by must be one of {', '.join(get_args(Parts))}, got {by!r}")
+    check_word("split", "by", by, Parts)
 
     def prepare(topology: Topology) -> np.ndarray:
         if parts > topology.n:

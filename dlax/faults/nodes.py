@@ -23,7 +23,7 @@ def node_loss(
 ) -> Fault:
     """A share of the nodes leaves at a round, for good or until another.
 
-        gone in round t:  the first ⌊share · n⌋ nodes of an order, while at ≤ t < until
+        gone in round t:  the first ⌊share · n⌋ nodes of an order, n − 1 at most, while at ≤ t < until
 
         by              the order
         "random"        drawn from the run's seed
@@ -52,13 +52,9 @@ def node_loss(
         plane, if `by` is "disc".
     """
     check_share("node_loss", "share", share)
-    if isinstance(at, int | float) and at < 0:
-        raise ValueError(f"node_loss: at must be a round, at least 0, got {at}")
-    if isinstance(at, int | float) and isinstance(until, int | float) and until <= at:
-        raise ValueError(f"node_loss: until must be after at = {at:g}, got {until:g}")
-    for option, value, words in (("by", by, get_args(Order)), ("holds", holds, get_args(Holds))):
-        if value not in words:
-            raise ValueError(f"node_loss: {option} must be one of {', '.join(words)}, got {value!r}")
+    check_span("node_loss", at, until)
+    check_word("node_loss", "by", by, Order)
+    check_word("node_loss", "holds", holds, Holds)
 
     def prepare(topology: Topology) -> Any:
         if by == "random":
@@ -83,9 +79,10 @@ def node_loss(
         return jnp.argsort(jnp.argsort(far, stable=True), stable=True)
 
     def step(order: jax.Array, site: Site) -> tuple[Outage, jax.Array]:
-        chosen = order < jnp.floor(share * len(order) + 1e-5)
+        chosen = order < jnp.minimum(jnp.floor(share * len(order) + 1e-5), len(order) - 1)
         out = (site.t >= at) & (site.t < until)
-        back = None if holds == "old" else chosen & (site.t == until)
+        returns = (site.t == jnp.ceil(until)) & (site.t - 1 >= at)
+        back = None if holds == "old" else chosen & returns
         return Outage(gone=chosen & out, back=back), order
 
     return Fault(step, prepare, begin, holds=holds)
@@ -149,22 +146,22 @@ def cyclic(period: Scalar = 24.0, awake: Scalar = 12.0, *, phases: Phases = "spr
     Raises:
       ValueError: if a number is out of range or the word is none of the three.
     """
-    if isinstance(period, int | float) and period <= 0:
-        raise ValueError(f"cyclic: period must be positive, got {period}")
+    check_amount("cyclic", "period", period, above=True)
     if all(isinstance(each, int | float) for each in (period, awake)) and not 0 < awake <= period:
         raise ValueError(f"cyclic: awake must be in (0, period = {period:g}], got {awake:g}")
-    if phases not in get_args(Phases):
-        raise ValueError(f"cyclic: phases must be one of {', '.join(get_args(Phases))}, got {phases!r}")
+    check_word("cyclic", "phases", phases, Phases)
 
     def begin(site: Site) -> jax.Array:
         n = len(site.arrays)
         if phases == "random":
             return jax.random.uniform(site.key, (n,), jnp.float32)
-        return jnp.arange(n, dtype=jnp.float32) / n * (phases == "spread")
+        return jnp.arange(n, dtype=jnp.float32) * (phases == "spread")
 
     def step(phase: jax.Array, site: Site) -> tuple[Outage, jax.Array]:
-        now = jnp.mod(site.t + phase * period, period)
-        return Outage(asleep=now >= awake), phase
+        # In units of 1/n of a round, so that whole numbers are compared with whole numbers.
+        unit = 1 if phases == "random" else len(phase)
+        now = jnp.mod(jnp.mod(site.t, period) * unit + phase * period, period * unit)
+        return Outage(asleep=now >= awake * unit), phase
 
     return Fault(step, _size, begin)
 
@@ -201,12 +198,10 @@ def battery(
     Raises:
       ValueError: if a number is out of range.
     """
-    for name, value in (("capacity", capacity), ("recharge", recharge)):
-        if isinstance(value, int | float) and value <= 0:
-            raise ValueError(f"battery: {name} must be positive, got {value}")
-    for name, value in (("work", work), ("radio", radio)):
-        if isinstance(value, int | float) and value < 0:
-            raise ValueError(f"battery: {name} must be at least 0, got {value}")
+    check_amount("battery", "capacity", capacity, above=True)
+    check_amount("battery", "recharge", recharge, above=True)
+    check_amount("battery", "work", work)
+    check_amount("battery", "radio", radio)
     check_share("battery", "resume", resume, most=1, above=True)
 
     def begin(site: Site) -> Charge:
@@ -229,6 +224,28 @@ def battery(
 def _size(topology: Topology) -> np.ndarray:
     """An array of the nodes' number."""
     return np.zeros(topology.n)
+
+
+def check_word(who: str, option: str, value: Any, words: Any) -> None:
+    """Refuses what is none of the words of a literal type."""
+    if value not in get_args(words):
+        raise ValueError(f"{who}: {option} must be one of {', '.join(get_args(words))}, got {value!r}")
+
+
+def check_span(who: str, at: Any, until: Any) -> None:
+    """Refuses rounds that are none, or not one after the other. Tracers pass."""
+    if isinstance(at, int | float) and not at >= 0:
+        raise ValueError(f"{who}: at must be a round, at least 0, got {at}")
+    if isinstance(at, int | float) and isinstance(until, int | float) and not until > at:
+        raise ValueError(f"{who}: until must be after at = {at:g}, got {until:g}")
+
+
+def check_amount(who: str, option: str, value: Any, *, above: bool = False) -> None:
+    """Refuses what is infinite or below 0; `above`: 0 too. Tracers pass."""
+    if not isinstance(value, int | float):
+        return
+    if not (value < float("inf") and (value > 0 if above else value >= 0)):
+        raise ValueError(f"{who}: {option} must be {'positive' if above else 'at least 0'}, got {value}")
 
 
 def check_share(

@@ -37,21 +37,28 @@ def trace(*, path: str, repeat: bool = False) -> Fault:
     """
     states = _read(path)
 
-    def prepare(topology: Topology) -> np.ndarray:
+    def prepare(topology: Topology) -> tuple[np.ndarray, np.ndarray]:
+        """The rounds in which something changes, from 0 on, `[c]`, and every node's state from then on, `[c, n]`."""
         rounds, nodes, what = states
         if len(nodes) and nodes.max() >= topology.n:
             raise ValueError(f"trace: {path}: node {nodes.max()} is not among the {topology.n} nodes")
-        table = np.zeros((int(rounds.max(initial=0)) + 1, topology.n), np.int8)
-        for t, node, state in zip(rounds, nodes, what, strict=True):
-            table[t:, node] = state
+        when = np.unique(np.append(rounds, 0)).astype(np.int32)
+        rows = np.searchsorted(when, rounds)
+        table = np.zeros((len(when), topology.n), np.int8)
+        first = np.searchsorted(rows, np.arange(len(when) + 1))
+        for k in range(len(when)):
+            table[k] = table[k - 1] if k else 0
+            these = slice(first[k], first[k + 1])
+            table[k, nodes[these]] = what[these]  # of two of one node the last holds
         empty = np.flatnonzero((table == STATES.index("gone")).all(axis=1))
         if len(empty):
-            raise ValueError(f"trace: {path}: every node is gone in round {empty[0]}")
-        return table
+            raise ValueError(f"trace: {path}: every node is gone in round {when[empty[0]]}")
+        return when, table
 
     def step(memory: Any, site: Site) -> tuple[Outage, Any]:
-        length = len(site.arrays)
-        now = site.arrays[site.t % length if repeat else jnp.minimum(site.t, length - 1)]
+        when, table = site.arrays
+        t = site.t % (when[-1] + 1) if repeat else site.t
+        now = table[jnp.searchsorted(when, t, side="right") - 1]
         return Outage(gone=now == STATES.index("gone"), asleep=now == STATES.index("asleep")), memory
 
     return Fault(step, prepare)
@@ -112,6 +119,8 @@ def _read(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     for name in ("round", "node"):
         if not (np.issubdtype(table[name].dtype, np.integer) and (table[name] >= 0).all()):
             raise ValueError(f"trace: {path}: column {name!r} must hold whole numbers that are at least 0")
+    if len(table) and table["round"].max() >= 2**31 - 1:
+        raise ValueError(f"trace: {path}: round must be below 2³¹ − 1, got {table['round'].max()}")
     strange = sorted(set(table["state"].astype(str)) - set(STATES))
     if strange:
         raise ValueError(f"trace: {path}: state must be one of {', '.join(STATES)}, got {strange[0]!r}")

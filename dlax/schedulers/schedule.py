@@ -170,7 +170,9 @@ def draft(
 
 
 def check_steps(who: str, steps: int) -> None:
-    """Refuses fewer than one local step."""
+    """Refuses fewer than one local step, or parts of one."""
+    if not isinstance(steps, int | np.integer):
+        raise ValueError(f"{who}: steps must be a whole number, got {steps}")
     if steps < 1:
         raise ValueError(f"{who}: steps must be at least 1, got {steps}")
 

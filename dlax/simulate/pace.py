@@ -92,6 +92,8 @@ def pace_of(clock: Clock, n: int) -> tuple[Pace, dict[str, np.ndarray]]:
         if np.isnan(value).any() or (value.min() <= 0 if name == "bandwidth" else value.min() < 0):
             least = "positive" if name == "bandwidth" else "at least 0"
             raise ValueError(f"clock.{name}: must be {least}, got {value.min():g}")
+        if np.isinf(value).any() and (name == "gradient" or (name == "latency" and value.ndim == 0)):
+            raise ValueError(f"clock.{name}: must be finite, got inf")
         arrays[name] = value
     for name, word, words in (
         ("law", clock.law, get_args(Law)),
@@ -101,9 +103,10 @@ def pace_of(clock: Clock, n: int) -> tuple[Pace, dict[str, np.ndarray]]:
             raise ValueError(f"clock.{name}: must be one of {', '.join(words)}, got {word!r}")
     if not 0 <= clock.stragglers <= 1:
         raise ValueError(f"clock.stragglers: must be in [0, 1], got {clock.stragglers}")
-    if not (clock.sigma >= 0 and clock.slowdown > 0):
+    if not (0 <= clock.sigma < np.inf and 0 < clock.slowdown < np.inf):
         raise ValueError(
-            f"clock: sigma must be at least 0 and slowdown positive, got {clock.sigma} and {clock.slowdown}"
+            "clock: sigma must be at least 0 and slowdown positive, both finite, got "
+            f"{clock.sigma} and {clock.slowdown}"
         )
     varies, stragglers = clock.law != "constant", clock.stragglers > 0
     alike = all(array.ndim == 0 for array in arrays.values())

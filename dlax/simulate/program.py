@@ -445,8 +445,9 @@ def block_of(
       start: `[]`, the first round.
       stop: `[]`, the round after the last; None: the round `start` is traced, and nothing done.
       carry: the state before.
-      step: `(t, state, memory, given) -> (state, memory, totals)`; totals are `bits` of every sender, and numbers `[]`;
-        of them `heard`, if it is there, is 1 in rounds in which somebody took part.
+      step: `(t, state, memory, given) -> (state, memory, totals)`; totals are `bits` of every sender, and numbers
+        `[]`. Of them `heard`, if it is there, is 1 in rounds in which somebody took part, and `nobody` says whether
+        there was nobody whose loss must stay finite.
       watched: `state -> what of it must stay finite`.
       evaluate: `(state, memory) -> (metrics [], metrics of every node)`.
       ahead: (C, `first -> what rounds first, ..., first + C − 1 are given, [C, ...]`), for numbers that are cheaper
@@ -458,10 +459,11 @@ def block_of(
     """
     many, draw = ahead or (1, lambda first: None)
 
-    def exact(t: jax.Array, state: Any, memory: Any, given: Tree) -> tuple[Any, Any, Info]:
+    def exact(t: jax.Array, state: Any, memory: Any, given: Tree) -> tuple[Any, Any, Info, jax.Array]:
         mine = jax.tree.map(lambda leaf: leaf[t % many], given)
         state, memory, totals = step(t, state, memory, mine)
-        return state, memory, totals | {"bits": _split(totals["bits"])}
+        broken = ~jnp.isfinite(totals.get("train_loss", 0.0)) & ~totals.pop("nobody", jnp.bool_(False))
+        return state, memory, totals | {"bits": _split(totals["bits"])}, broken
 
     shapes = jax.eval_shape(lambda: exact(start, carry.state, carry.beside, draw(start))[2])
     if stop is None:
@@ -470,8 +472,8 @@ def block_of(
 
     def body(t: jax.Array, loop: Any, given: Tree = None) -> tuple[Carry, Info, jax.Array]:
         (state, diverged, memory), sums, rest = loop
-        state, memory, totals = exact(t, state, memory, given)
-        first = (diverged < 0) & ~jnp.isfinite(totals.get("train_loss", 0.0))
+        state, memory, totals, broken = exact(t, state, memory, given)
+        first = (diverged < 0) & broken
         # Kahan's sum of time: what rounding took from it is added in the next round.
         before, more = sums["time"], totals["time"] - rest
         sums = jax.tree.map(jnp.add, sums, totals | {"time": more})
@@ -565,7 +567,8 @@ def measure(
 ) -> tuple[Info, Info]:
     """The metrics of a run `[]`, and those of every node `[n]`.
 
-    The former are of nodes that are honest and not `gone`; the objective stays that of all honest nodes.
+    The former are of nodes that are honest and not `gone`, and NaN where there are none; the objective stays that of
+    all honest nodes.
     """
     objective, evaluate = problem.objective, problem.evaluate
     honest = _honest(params, arrays)
@@ -581,8 +584,14 @@ def measure(
         metrics["suboptimality"] = value - arrays.minimum
     if arrays.optimum is not None:
         metrics["distance"] = tree.distance_to(honest, arrays.optimum, there)
+
+    def shown() -> Info:
+        if there is None:
+            return metrics
+        return {name: jnp.where(jnp.any(there), value, jnp.nan) for name, value in metrics.items()}
+
     if evaluate is None:
-        return metrics, {}
+        return shown(), {}
     at_once = _EVALUATIONS_AT_ONCE.get(jax.default_backend(), _EVALUATIONS_DEFAULT)
     nodes = jax.lax.map(lambda one: evaluate(one, arrays.held), params, batch_size=at_once)
     for name, values in _honest(nodes, arrays).items():
@@ -594,7 +603,7 @@ def measure(
         metrics[f"{name}_worst"], metrics[f"{name}_best"] = (low, high) if name == "accuracy" else (high, low)
     for name, value in evaluate(merged, arrays.held).items():
         metrics[f"{name}_merged"] = value
-    return metrics, nodes
+    return shown(), nodes
 
 
 def measure_server(problem: Functions, params: Tree, arrays: Arrays) -> Info:
@@ -638,7 +647,10 @@ def _dtype(arrays: Arrays) -> Any:
 
 
 def _totals(info: Info, time: jax.Array, arrays: Arrays, gone: jax.Array | None) -> Info:
-    """What a round adds to the sums of its block; every number an algorithm reports, averaged over nodes."""
+    """What a round adds to the sums of its block: every number an algorithm reports, averaged over nodes.
+
+    And `nobody`, whether there were no nodes, where some may be gone.
+    """
     bits = info["bits"]
     n = len(bits)
     there = None if gone is None else _honest(~gone, arrays)
@@ -651,7 +663,8 @@ def _totals(info: Info, time: jax.Array, arrays: Arrays, gone: jax.Array | None)
     loss = {"train_loss": average(info["loss"])} if "loss" in info else {}
     totals = loss | {"time": time} | extras
     totals = {k: jnp.asarray(v, _dtype(arrays)) for k, v in totals.items()}
-    return totals | {"bits": bits}
+    nobody = {} if there is None else {"nobody": ~jnp.any(there)}
+    return totals | nobody | {"bits": bits}
 
 
 _LIMB = 20  # bits sent are counted exactly, as high · 2²⁰ + low: float32 would round sums over a block

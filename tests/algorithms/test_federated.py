@@ -47,6 +47,11 @@ def test_fedprox(local_steps):
     np.testing.assert_allclose(models(result), want, atol=1e-10)
 
 
+def test_fedprox_does_not_push():
+    with pytest.raises(ValueError, match="fedprox: proximal must be at least 0 and finite, got -1"):
+        fedprox(proximal=-1.0)
+
+
 def test_fedprox_without_a_pull_is_fedavg():
     ours, theirs = run(fedprox(LR, 0.0)), run(fedavg(LR))
     np.testing.assert_allclose(models(ours), models(theirs), atol=1e-14)

@@ -313,6 +313,17 @@ def test_who_is_not_heard_is_not_read(attack):
         assert result.rows[-1]["diverged"] == -1 and np.isfinite(result.rows[-1]["objective"])
 
 
+def test_who_returns_between_two_rounds_is_back_in_the_next():
+    def back(at, until):
+        fault = faults.node_loss(0.5, at, until, by="degree", holds="start")
+        arrays = jnp.asarray(fault.prepare(RING))
+        sites = [Site(jnp.int32(t), jax.random.key(0), arrays, None) for t in range(9)]
+        return [t for t, site in enumerate(sites) if fault.step(arrays, site)[0].back.any()]
+
+    assert back(3.0, 7.5) == back(3.0, 8.0) == [8]
+    assert back(3.2, 3.8) == []  # nobody was away in any round
+
+
 def test_chains_of_two_states_have_the_shares_and_lengths_they_should():
     asleep = np.array([mask for _, mask, _ in outages(faults.on_off(0.1, 0.3), tp.ring(300), 200)])
     assert asleep.mean() == pytest.approx(0.25, abs=0.02)
@@ -336,6 +347,30 @@ def test_days_and_nights():
         assert (asleep[:6] == asleep[6:12]).all()
         same = (asleep == asleep[:, :1]).all()
         assert same == (phases == "together")
+
+
+def test_whole_days_are_counted_in_whole_numbers():
+    n, period, awake = 47, 47, 20
+    found = outages(faults.cyclic(float(period), float(awake)), tp.ring(n), 2 * period)
+    want = [[(t * n + i * period) % (period * n) >= awake * n for i in range(n)] for t in range(2 * period)]
+    assert [asleep.tolist() for _, asleep, _ in found] == want
+
+
+def test_somebody_is_left_of_every_share_and_nobody_left_is_no_divergence(tmp_path):
+    lost = outages(faults.node_loss(0.999999, 2.0), RING, 4)
+    assert [gone.sum() for gone, _, _ in lost] == [0, 0, N - 1, N - 1]
+    (tmp_path / "t.csv").write_text("round,node,state\n" + "".join(
+        f"2,{i},gone\n4,{i},awake\n" for i in range(N // 2, N)
+    ))  # fmt: skip
+    both = (faults.node_loss(0.5, 2.0, by="degree"), faults.trace(path=str(tmp_path / "t.csv")))
+    everyone = simulate(
+        dsgd(0.1), PROBLEM, RING, faults=faults.together(faults=both), rounds=6, eval_every=2
+    ).rows  # fmt: skip
+    assert [row["alive"] for row in everyone] == [N, 0, N // 2, N // 2]
+    assert {row["diverged"] for row in everyone} == {-1}
+    for name in ("objective", "grad_norm", "consensus", "distance", "giant"):
+        assert [np.isnan(row[name]) for row in everyone] == [False, True, False, False], name
+    assert [np.isnan(row["train_loss"]) for row in everyone] == [True, False, True, False]
 
 
 def test_a_battery_is_the_loop():
@@ -447,6 +482,18 @@ def test_a_trace_ends_or_starts_again(tmp_path):
         assert states[4:].tolist() == last
 
 
+def test_a_trace_keeps_its_changes_alone(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("round,node,state\n3,1,gone\n3,1,asleep\n1,0,asleep\n2000000000,0,awake\n")
+    fault = faults.trace(path=str(path))
+    when, table = fault.prepare(tp.ring(3))
+    assert when.tolist() == [0, 1, 3, 2_000_000_000]
+    assert table.tolist() == [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]]  # of two at once the last holds
+    path.write_text("round,node,state\n1700000000000,0,awake\n")
+    with pytest.raises(ValueError, match="round must be below 2³¹ − 1, got 1700000000000"):
+        faults.trace(path=str(path))
+
+
 SLOTTED = {
     "linear": linear(), "median": median(), "robust": robust(rule=nna(), beyond=True, tolerated=0),
     "sybilwall": CHANNELS["sybilwall"](), "running_sums": CHANNELS["running_sums"](),
@@ -489,6 +536,12 @@ MISTAKES = [
     ({"name": "node_loss", "at": 5, "until": 5}, "until must be after at = 5, got 5"),
     ({"name": "node_loss", "by": "age"}, "faults.by: input should be 'random', 'degree'"),
     ({"name": "node_loss", "by": "disc"}, "by 'disc' needs nodes with places in the plane"),
+    ({"name": "node_loss", "at": float("nan")}, "node_loss: at must be a round, at least 0, got nan"),
+    ({"name": "split", "at": float("nan")}, "split: at must be a round, at least 0, got nan"),
+    ({"name": "split", "until": float("nan")}, "split: until must be after at = 0, got nan"),
+    ({"name": "battery", "capacity": float("nan")}, "battery: capacity must be positive, got nan"),
+    ({"name": "battery", "radio": float("inf")}, "battery: radio must be at least 0, got inf"),
+    ({"name": "cyclic", "period": float("inf")}, "cyclic: period must be positive, got inf"),
     ({"name": "nod_loss"}, "unknown fault 'nod_loss'; .*did you mean 'node_loss'"),
     ({"name": "node_loss", "sare": 0.1}, "faults.sare: unknown option.*did you mean 'share'"),
     ({"name": "on_off", "wake": 0}, r"on_off: wake must be in \(0, 1\], got 0"),
