@@ -45,8 +45,4 @@ def _of(what: str, problem: Any, degree: int, rounds: int, repeats: int) -> Iter
     calls = {name: (lambda clock=clock: run(clock)) for name, clock in clocks.items()}
     seconds = interleave(calls, repeats=repeats)
     for name in list(clocks)[1:]:
-        each = seconds[name] / seconds["even"]
-        spread = f"quartiles {np.quantile(each, 0.25):.3f} to {np.quantile(each, 0.75):.3f}"
-        yield row(
-            f"clock, {what} n={n}: {name} / even ({spread})", ratio(seconds, name, "even"), "x", most=1.05
-        )
+        yield row(f"clock, {what} n={n}: {name} / even", ratio(seconds, name, "even"), "x", most=1.05)
