@@ -14,10 +14,7 @@ def made():
 
 
 def test_verdicts_are_as_they_are(made):
-    names = ("p = 0.2", "q = 5")
-    what = ("rounds to 75 % over FedAvg's", "points ahead of FedAvg at the end")
-    assert made.claims.failing == [f"7. FedAMD, {name}: {each} (inferred)" for name in names for each in what]
-    assert len(made.rows()) == 15
+    assert [claim for claim in made.claims.failing if not claim.startswith("7.")] == []
     assert "7. FedAMD, q = 5: points ahead of FedAvg at the end (inferred)" in made.claims.failing
     assert len(made.rows()) == 13
 
@@ -43,4 +40,7 @@ def test_the_optimum_of_the_study_is_one():
 @pytest.mark.slow
 def test_the_slow_version(images):
     made = reproduce("fedamd", slow=True)
-    assert [claim for claim in made.claims.failing if not claim.startswith("7.")] == []
+    names = ("p = 0.2", "q = 5")
+    what = ("rounds to 75 % over FedAvg's", "points ahead of FedAvg at the end")
+    assert made.claims.failing == [f"7. FedAMD, {name}: {each} (inferred)" for name in names for each in what]
+    assert len(made.rows()) == 15
