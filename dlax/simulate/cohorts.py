@@ -36,7 +36,7 @@ from dlax.simulate.rounds import (
     Build,
     Snapshot,
     choose_execution,
-    models,
+    result_of,
     round_rows,
     run_blocks,
     runs_of,
@@ -95,7 +95,9 @@ class CohortProgram:
     Attributes:
       build: hyper-parameters -> algorithm, channel and faults; called inside the trace.
       problem: the functions of the problem.
-      sampling: how cohorts are drawn.
+      draw: how cohorts are drawn, of a `Sampling`; what it prepared is an argument, so tables of one shape share a
+        program.
+      whole: of the same, whether all of a cohort are present where nobody sleeps.
       n: N, the number of clients.
       execution: over the cohort.
       pace: how simulated time passes.
@@ -103,7 +105,8 @@ class CohortProgram:
 
     build: Callable[[Hyper], Pieces]
     problem: Functions
-    sampling: Sampling
+    draw: Callable[[Any, jax.Array, Key, jax.Array | None], tuple[jax.Array, jax.Array]]
+    whole: bool
     n: int
     execution: Execution
     pace: Pace
@@ -135,8 +138,8 @@ class CohortProgram:
                 masks = [~mask for mask in (outage.gone, outage.asleep) if mask is not None]
                 awake = functools.reduce(jnp.logical_and, masks) if masks else None
             draw_key = stream(round_key(key, t), "graph")
-            clients, present = self.sampling.draw(arrays.tables, t, draw_key, awake)
-            some_absent = awake is not None or not self.sampling.whole
+            clients, present = self.draw(arrays.tables, t, draw_key, awake)
+            some_absent = awake is not None or not self.whole
             there = present if some_absent else None
             size = len(clients)
             rows = state._replace(**{
@@ -287,11 +290,6 @@ class CohortProgram:
         )
 
 
-def _prepared(problem: Problem) -> Any:
-    """In place of what a sampling prepares, which is no part of a program."""
-    raise NotImplementedError
-
-
 def star_of(size: int, present: jax.Array | None, key: Key, dtype: Any) -> Network:
     """The cohort as a channel sees it: everybody's message comes back as the mean over those present."""
     count = jnp.asarray(size, dtype) if present is None else jnp.sum(present).astype(dtype)
@@ -416,14 +414,13 @@ def run_cohorts(
         program = CohortProgram(
             build,
             functions(problem),
-            sampling._replace(prepare=_prepared, rounds=None),  # tables of one shape share a program
+            sampling.draw,
+            sampling.whole,
             problem.n,
             choose_execution(execution, problem),
             pace,
         )
-        runs, keys, values = runs_of(seeds, hyper, dtype)
-        columns = set(hyper if swept is None else swept) | {"seed"}
-        runs = [{name: value for name, value in run.items() if name in columns} for run in runs]
+        runs, keys, values = runs_of(seeds, hyper, swept, dtype)
         compiled = compile_program(program, len(runs) > 1, keys, values, arrays, dry=dry)
 
         def advance(t: int, stop: int, carry: Carry, rows: list[dict[str, Any]]) -> Advance:
@@ -435,15 +432,4 @@ def run_cohorts(
             compiled, (keys, values, arrays), advance, rounds=rounds, eval_every=eval_every, resume=resume,
             on_block=on_block,
         )  # fmt: skip
-        params = models(made.carry.state.params, runs)
-    return Result(
-        label=label,
-        config={},
-        rows=made.rows,
-        nodes=[],
-        edges=np.zeros((0, 2), int),
-        partition=None if problem.table is None else np.asarray(problem.table),
-        seconds=made.seconds,
-        params=params,
-        runs=runs,
-    )
+        return result_of(label, made, made.carry.state.params, runs, problem)

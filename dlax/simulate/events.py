@@ -30,9 +30,8 @@ from dlax.simulate.rounds import (
     Advance,
     Snapshot,
     check_sizes,
-    edges_of,
-    models,
     node_rows,
+    result_of,
     run_blocks,
     runs_of,
 )
@@ -246,7 +245,7 @@ def run_events(
         program = EventProgram(build, functions(problem), n, start)
         arrays = place_arrays(problem, {}, None, pace_of(Clock(), n)[1], dtype)
         arrays = arrays._replace(facts={k: jnp.asarray(v, dtype) for k, v in timing.facts.items()})
-        runs, keys, values = runs_of(seeds, hyper, dtype)
+        runs, keys, values = runs_of(seeds, hyper, swept, dtype)
         lists = {seed: timing.draw(duration, generator(seed)) for seed in seeds}
         sizes = np.max([widths(events, n) for events in lists.values()], axis=0)
         width = (int(sizes[0]), int(sizes[1]))
@@ -255,8 +254,6 @@ def run_events(
         }
         packings = [packed[run["seed"]] for run in runs]
         deepest = few_sizes(max(1, *(int(p.layers.max()) for p in packings)), 1)
-        columns = set(hyper if swept is None else swept) | {"seed"}
-        runs = [{name: value for name, value in run.items() if name in columns} for run in runs]
         several = len(runs) > 1
 
         def events(number: int) -> Block:
@@ -296,18 +293,7 @@ def run_events(
         )  # fmt: skip
         rest = events(made.round).rest
         shown = _final(program, several, rest, values, made.carry.state, arrays)
-        params = models(shown, runs)
-    return Result(
-        label=label,
-        config={},
-        rows=made.rows,
-        nodes=made.nodes,
-        edges=edges_of(topology),
-        partition=None if problem.table is None else np.asarray(problem.table),
-        seconds=made.seconds,
-        params=params,
-        runs=runs,
-    )
+        return result_of(label, made, shown, runs, problem, topology)
 
 
 def generator(seed: int) -> np.random.Generator:

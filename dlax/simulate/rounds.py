@@ -281,9 +281,7 @@ def run_rounds(
             knowledge=knowledge,
             pace=pace,
         )
-        runs, keys, values = runs_of(seeds, hyper, dtype)
-        columns = set(hyper if swept is None else swept) | {"seed"}
-        runs = [{name: value for name, value in run.items() if name in columns} for run in runs]
+        runs, keys, values = runs_of(seeds, hyper, swept, dtype)
         compiled, arrays = with_facts(program, topology, len(runs) > 1, keys, values, arrays, dry=dry)
 
         def advance(t: int, stop: int, carry: Carry, rows: list[dict[str, Any]]) -> Advance:
@@ -298,18 +296,7 @@ def run_rounds(
             compiled, (keys, values, arrays), advance, rounds=rounds, eval_every=eval_every, resume=resume,
             on_block=on_block,
         )  # fmt: skip
-        params = models(made.carry.state.params, runs)
-    return Result(
-        label=label,
-        config={},
-        rows=made.rows,
-        nodes=made.nodes,
-        edges=edges_of(topology),
-        partition=None if problem.table is None else np.asarray(problem.table),
-        seconds=made.seconds,
-        params=params,
-        runs=runs,
-    )
+        return result_of(label, made, made.carry.state.params, runs, problem, topology)
 
 
 def run_blocks(
@@ -357,10 +344,27 @@ def run_blocks(
     return Snapshot(t, carry, rows, nodes, seconds)
 
 
-def models(params: Tree, runs: list[dict[str, Any]]) -> Tree:
-    """The models on the host, `[runs, ...]` of one run too."""
+def result_of(
+    label: str,
+    made: Snapshot,
+    params: Tree,
+    runs: list[dict[str, Any]],
+    problem: Problem,
+    topology: Topology | None = None,
+) -> Result:
+    """The result of a run that ended with this snapshot and these models; a server's has no topology."""
     params = jax.device_get(params)
-    return params if len(runs) > 1 else jax.tree.map(lambda leaf: leaf[None], params)
+    return Result(
+        label=label,
+        config={},
+        rows=made.rows,
+        nodes=made.nodes,
+        edges=np.zeros((0, 2), int) if topology is None else edges_of(topology),
+        partition=None if problem.table is None else np.asarray(problem.table),
+        seconds=made.seconds,
+        params=params if len(runs) > 1 else jax.tree.map(lambda leaf: leaf[None], params),
+        runs=runs,
+    )
 
 
 def check_sizes(problem: Problem, topology: Topology) -> None:
@@ -379,17 +383,22 @@ def choose_execution(execution: Execution | Literal["auto"], problem: Problem) -
 
 
 def runs_of(
-    seeds: Sequence[int], hyper: Mapping[str, Sequence[float]], dtype: type
+    seeds: Sequence[int], hyper: Mapping[str, Sequence[float]], swept: Sequence[str] | None, dtype: type
 ) -> tuple[list[dict[str, Any]], jax.Array, Hyper]:
-    """Every seed with every combination of swept values; without a leading axis when there is one run."""
+    """Every seed with every combination of traced values; without a leading axis when there is one run.
+
+    Of the values a run is named by those that are `swept`; None means all.
+    """
     runs: list[dict[str, Any]] = [{"seed": int(seed)} for seed in seeds]
     for name, values in hyper.items():
         runs = [{**run, name: float(value)} for value in values for run in runs]
     keys = jax.vmap(jax.random.key)(jnp.asarray([run["seed"] for run in runs]))
-    swept = {name: jnp.asarray(np.array([run[name] for run in runs], dtype)) for name in hyper}
+    traced = {name: jnp.asarray(np.array([run[name] for run in runs], dtype)) for name in hyper}
+    columns = {"seed", *(hyper if swept is None else swept)}
+    runs = [{name: value for name, value in run.items() if name in columns} for run in runs]
     if len(runs) == 1:
-        return runs, keys[0], {name: value[0] for name, value in swept.items()}
-    return runs, keys, swept
+        return runs, keys[0], {name: value[0] for name, value in traced.items()}
+    return runs, keys, traced
 
 
 def round_rows(

@@ -21,7 +21,7 @@ from dlax.schedulers import Schedule
 from dlax.simulate.compiled import compile_program, place_arrays
 from dlax.simulate.pace import Clock, pace_of
 from dlax.simulate.program import Arrays, Carry, Functions, Hyper, first_params, functions, measure_server
-from dlax.simulate.rounds import Advance, Snapshot, models, run_blocks, runs_of
+from dlax.simulate.rounds import Advance, Snapshot, result_of, run_blocks, runs_of
 from dlax.simulate.streams import round_key, stream
 from dlax.timing import evaluations
 from dlax.types import Delta, Info, Key, LocalTraining, Optimizer, Problem, Tree
@@ -320,7 +320,7 @@ def run_served(
     ends, targets = _measurements(plans, eval_every, eval_aggregations)
     with jax.enable_x64(precision == "float64"):
         dtype = np.float64 if precision == "float64" else np.float32
-        runs, keys, values = runs_of(seeds, hyper, dtype)
+        runs, keys, values = runs_of(seeds, hyper, swept, dtype)
         several = len(runs) > 1
         w = max(width or 1, *(plan.members.shape[1] for plan in plans))
         together = at_once or (1 if jax.default_backend() == "cpu" else w)
@@ -330,8 +330,6 @@ def run_served(
         program = ServedProgram(build, functions(problem), problem.n, most, together)
         books = [to_book(plan, w) for plan in plans]
         per_run = [list(seeds).index(run["seed"]) for run in runs]
-        columns = set(hyper if swept is None else swept) | {"seed"}
-        runs = [{name: value for name, value in run.items() if name in columns} for run in runs]
 
         def rows_of(begin: np.ndarray, stop: np.ndarray) -> tuple[Any, Any, Book]:
             """A padded piece of every run's book, from its row `begin` up to `stop`, and the steps it takes."""
@@ -373,18 +371,7 @@ def run_served(
             compiled, (keys, values, arrays), advance, rounds=len(ends) - 1, eval_every=1, resume=resume,
             on_block=on_block,
         )  # fmt: skip
-        params = models(made.carry.state.params, runs)
-    return Result(
-        label=label,
-        config={},
-        rows=made.rows,
-        nodes=made.nodes,
-        edges=np.zeros((0, 2), int),
-        partition=None if problem.table is None else np.asarray(problem.table),
-        seconds=made.seconds,
-        params=params,
-        runs=runs,
-    )
+        return result_of(label, made, made.carry.state.params, runs, problem)
 
 
 def _measurements(
